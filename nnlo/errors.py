@@ -1,0 +1,38 @@
+"""The errors that nnlo raises on purpose.
+
+Each message is one line that names the flag or the file and the fix; the drivers print it as it stands.
+"""
+
+
+class NnloError(Exception):
+    """Root of all errors of this library; `exit_code` is what a driver leaves with."""
+
+    exit_code = 1
+
+
+class OptionsError(NnloError):
+    """An option, a name or a combination of them that cannot work. Drivers leave with 2."""
+
+    exit_code = 2
+
+
+class DataError(NnloError):
+    """A file, a list or an array that cannot be used. Drivers leave with 2."""
+
+    exit_code = 2
+
+
+class ProtocolError(NnloError):
+    """A message that this side does not expect: two versions of the library, or a defect."""
+
+
+class TrainingError(NnloError):
+    """Training that cannot go on, for example ten non-finite gradients in a row."""
+
+
+class PeerLost(NnloError):
+    """A rank that can no longer be reached."""
+
+    def __init__(self, peer: int, reason: str = "it no longer answers") -> None:
+        super().__init__(f"rank {peer} is lost: {reason}")
+        self.peer = peer
