@@ -5,9 +5,13 @@ Each message is one line that names the flag or the file and the fix; the driver
 
 
 class NnloError(Exception):
-    """Root of all errors of this library; `exit_code` is what a driver leaves with."""
+    """Root of all errors of this library; `exit_code` is what a driver leaves with.
+
+    `agreed` is set once every rank is known to raise the same error, so that all can leave in order.
+    """
 
     exit_code = 1
+    agreed = False
 
 
 class OptionsError(NnloError):

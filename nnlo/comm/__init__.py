@@ -1,0 +1,1 @@
+"""How ranks exchange and wait: one interface, over MPI and in one process on a virtual clock."""

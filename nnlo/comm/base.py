@@ -1,0 +1,132 @@
+"""What a role sees of the other ranks: channels, one wait, a clock, work done aside.
+
+Roles are coroutines. Whatever takes time is awaited as an `Effect`, which the world that runs the
+role carries out: `nnlo.comm.mpi` for real, `nnlo.comm.virtual` on a simulated clock. A rank is named
+by its peer id, the rank it had in the first communicator, which never changes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+
+from nnlo.comm.messages import Header
+
+T = TypeVar("T")
+
+
+class Effect(Generic[T]):
+    """Something to be carried out by the world; `await effect` gives its result."""
+
+    def __await__(self) -> Generator[Effect[T], T, T]:
+        result = yield self
+        return result
+
+
+class Source(ABC):
+    """Something that `wait` can wait for."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool: ...
+
+
+class Send(Source):
+    """A message on its way; once ready, its memory may be written again."""
+
+
+class Channel(Source):
+    """Messages to and from one peer; ready when one has arrived (or the peer is lost).
+
+    `incoming` and `outgoing` are uint8 tensors that the transport owns.
+    """
+
+    peer: int
+    incoming: Tensor
+    outgoing: Tensor
+
+    @abstractmethod
+    def post(self) -> None:
+        """Let the next message come into `incoming`, which is not to be touched until it is ready."""
+
+    @abstractmethod
+    def take(self) -> Header:
+        """The header of the message that arrived; raises PeerLost. `post` makes room for the next."""
+
+    @abstractmethod
+    def send(self, header: Header, memory: Tensor | None = None) -> Send:
+        """Write `header` into `memory` (default `outgoing`) and start sending its `header.nbytes`."""
+
+
+class Task(Source, Generic[T]):
+    """Work done aside, for example a validation or the reading of a batch."""
+
+    @abstractmethod
+    def result(self) -> T:
+        """What the work returned; raises what it raised. Only once ready."""
+
+
+class Transport(ABC):
+    """One rank's end of a group of ranks."""
+
+    id: int
+    peers: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """This rank's place in the group."""
+        return self.peers.index(self.id)
+
+    @property
+    def size(self) -> int:
+        return len(self.peers)
+
+    @abstractmethod
+    def clock(self) -> float:
+        """Seconds since the world began, real or virtual."""
+
+    @abstractmethod
+    def storage(self, nbytes: int) -> Tensor:
+        """Memory that this transport sends from without a copy: zeroed uint8, shape (nbytes,)."""
+
+    @abstractmethod
+    def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
+        """A channel for messages of up to `nbytes` bytes; the peer opens its end with the same tag."""
+
+    @abstractmethod
+    async def compute(self, work: Callable[[], T], samples: int) -> T:
+        """Run `work` here and now; `samples` is what its cost is reckoned from on a virtual clock."""
+
+    @abstractmethod
+    def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
+        """Run `work` aside, one after another under each `name`; gradients need the caller's own thread."""
+
+    @abstractmethod
+    async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
+        """The sources that are ready, at least one, or none once the clock has passed `deadline`."""
+
+    @abstractmethod
+    async def allgather(self, data: bytes) -> list[bytes]:
+        """Everyone's bytes, in the order of the group. For set-up and wind-up, not for training."""
+
+    @abstractmethod
+    async def split(self, color: int | None) -> Transport | None:
+        """The group of the ranks that give the same colour, in the order of this one; None stays out."""
+
+
+Main = Callable[[Transport], Coroutine[Any, Any, T]]
+
+
+class World(ABC):
+    """What runs one coroutine a rank and gives back what rank 0's returned (None on other ranks)."""
+
+    size: int
+
+    @abstractmethod
+    def run(self, main: Main[T]) -> T | None: ...
+
+    def abandon(self, reason: str) -> None:
+        """This process leaves without having run; where others wait for it, end them too."""

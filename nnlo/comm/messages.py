@@ -1,0 +1,62 @@
+"""The 64-byte header that opens every message."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from nnlo.errors import ProtocolError
+from nnlo.flat import HEADER_BYTES
+
+FORMAT = struct.Struct("<HHIqqqqqqq")
+MAGIC = 0x4E01  # "N" and the version of this format
+assert FORMAT.size == HEADER_BYTES
+
+
+class Kind(IntEnum):
+    HELLO = 1  # worker: I am ready, send me weights
+    UPDATE = 2  # worker: an update, computed from `version`
+    REPLY = 3  # master: the centre's answer, at `version`, perhaps with a range of batches
+    STOP = 4  # master: no more work
+    BYE = 5  # worker: I leave
+
+
+class Flag(IntFlag):
+    NONE = 0
+    NON_FINITE = 1  # the update holds inf or nan: the vector is not sent
+    EXHAUSTED = 2  # the worker's own generator ended before its range did
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a message says about itself.
+
+    `version` is the centre's step that the sender's weights come from (worker) or that this reply
+    holds (master); `samples` stand behind the update; `nbytes` is the whole message. A range of
+    batches (`epoch`, `first`, `count`) is what an update covers or what a reply deals out; `busy_us`
+    is the time in microseconds that the sender computed for it.
+    """
+
+    kind: Kind
+    flags: Flag = Flag.NONE
+    version: int = 0
+    samples: int = 0
+    nbytes: int = HEADER_BYTES
+    epoch: int = 0
+    first: int = 0
+    count: int = 0
+    busy_us: int = 0
+
+    def write(self, memory: memoryview) -> None:
+        FORMAT.pack_into(
+            memory, 0, MAGIC, self.kind, self.flags, self.version, self.samples,
+            self.nbytes, self.epoch, self.first, self.count, self.busy_us,
+        )  # fmt: skip
+
+    @classmethod
+    def read(cls, memory: memoryview) -> Header:
+        magic, kind, flags, *numbers = FORMAT.unpack_from(memory, 0)
+        if magic != MAGIC:
+            raise ProtocolError(f"a message opens with {magic:#x}, not {MAGIC:#x}: do all ranks run the same nnlo?")
+        return cls(Kind(kind), Flag(flags), *numbers)

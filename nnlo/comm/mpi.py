@@ -1,0 +1,246 @@
+"""Ranks over MPI: the only module that imports mpi4py."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnlo.comm.aside import Aside, ThreadTask
+from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport, World
+from nnlo.comm.messages import Header
+from nnlo.comm.patience import Patience, sharpen_timer
+from nnlo.errors import NnloError, OptionsError, ProtocolError
+
+try:
+    from mpi4py import MPI
+except (ImportError, RuntimeError) as error:
+    raise OptionsError(
+        f"no MPI library can be loaded ({str(error).splitlines()[0]}): pip install 'nnlo[mpi]', "
+        "or load the MPI module of your cluster"
+    ) from None
+
+T = TypeVar("T")
+
+
+class Poll(Effect[list[Source]]):
+    """Wait until a source is ready, giving the core away meanwhile."""
+
+    def __init__(self, transport: MpiTransport, sources: Sequence[Source], deadline: float | None) -> None:
+        self.transport, self.sources, self.deadline = transport, sources, deadline
+
+    def perform(self) -> list[Source]:
+        transport, patience = self.transport, Patience(self.transport.spin)
+        while True:
+            transport.progress()
+            if ready := [source for source in self.sources if source.ready]:
+                return ready
+            if self.deadline is not None and transport.clock() >= self.deadline:
+                return []
+            patience.pause()
+
+
+def drive(coroutine: Any) -> Any:
+    """Run a role to its end, carrying out its effects one by one."""
+    value = None
+    while True:
+        try:
+            effect = coroutine.send(value)
+        except StopIteration as stop:
+            return stop.value
+        value = effect.perform()
+
+
+class MpiWorld(World):
+    """The ranks of an mpi4py communicator; `spin` waits without sleeping, for who has a core a rank."""
+
+    def __init__(self, comm: MPI.Intracomm, spin: bool = False) -> None:
+        self.comm, self.size, self.spin = comm, comm.size, spin
+
+    def run(self, main: Main[T]) -> T | None:
+        sharpen_timer()
+        settle(self.comm.Ibarrier())
+        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin)
+        try:
+            result: T = drive(main(transport))
+            transport.finish()
+            return result if self.comm.rank == 0 else None
+        except NnloError as error:
+            if error.agreed:
+                raise
+            self._abort(error)
+        except BaseException as error:
+            self._abort(error)
+        finally:
+            transport.close()
+
+    def abandon(self, reason: str) -> None:
+        """End the job from outside of `run`: this rank leaves, and the others would wait for it."""
+        print(f"nnlo: rank {self.comm.rank}: {reason}", file=sys.stderr, flush=True)
+        abort()
+
+    def _abort(self, error: BaseException) -> NoReturn:
+        """End the job: the other ranks may be anywhere, so they cannot be asked to leave."""
+        where = f"nnlo: rank {self.comm.rank} on {MPI.Get_processor_name()}"
+        if isinstance(error, NnloError):
+            print(f"{where}: {error}", file=sys.stderr, flush=True)
+        else:
+            print(f"{where} failed:\n{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
+        abort()
+
+
+def abort() -> NoReturn:
+    """End all ranks with exit code 1."""
+    sys.stdout.flush()
+    MPI.COMM_WORLD.Abort(1)
+    raise SystemExit(1)
+
+
+def world_comm() -> MPI.Intracomm:
+    return MPI.COMM_WORLD
+
+
+def library_version() -> str:
+    return MPI.Get_library_version().splitlines()[0].strip(" \x00")
+
+
+def settle(request: MPI.Request) -> None:
+    """Wait for a request, giving the core away meanwhile."""
+    patience = Patience(spin=False)
+    while not request.Test():
+        patience.pause()
+
+
+class MpiTransport(Transport):
+    def __init__(self, comm: MPI.Intracomm, peers: tuple[int, ...], spin: bool) -> None:
+        self.comm, self.peers, self.spin = comm, peers, spin
+        self.id = peers[comm.rank]
+        self._began = time.perf_counter()
+        self._aside = Aside()
+        self._channels: list[MpiChannel] = []
+        self._sends: list[MpiSend] = []
+        self._groups: list[MpiTransport] = []
+
+    def clock(self) -> float:
+        return time.perf_counter() - self._began
+
+    def storage(self, nbytes: int) -> Tensor:
+        return torch.zeros(nbytes, dtype=torch.uint8)
+
+    def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
+        channel = MpiChannel(self, peer, tag, nbytes)
+        self._channels.append(channel)
+        return channel
+
+    async def compute(self, work: Callable[[], T], samples: int) -> T:
+        return work()
+
+    def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
+        return ThreadTask(self._aside.submit(work, name))
+
+    async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
+        return await Poll(self, sources, deadline)
+
+    def progress(self) -> None:
+        """Let MPI move what is under way."""
+        active: list[MpiChannel | MpiSend] = [c for c in self._channels if c.posted]
+        active += self._sends
+        if not active:
+            return
+        done = MPI.Request.Testsome([item.request for item in active])
+        for index in done or ():
+            active[index].complete()
+        if self._sends:
+            self._sends = [send for send in self._sends if not send.ready]
+
+    def start_send(self, memory: Any, peer: int, tag: int) -> Send:
+        send = MpiSend(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
+        self._sends.append(send)
+        return send
+
+    async def allgather(self, data: bytes) -> list[bytes]:
+        sizes = np.empty(self.size, dtype=np.int64)
+        settle(self.comm.Iallgather(np.array([len(data)], dtype=np.int64), sizes))
+        everything = np.empty(int(sizes.sum()), dtype=np.uint8)
+        settle(self.comm.Iallgatherv([np.frombuffer(data, np.uint8), MPI.BYTE], [everything, sizes.tolist(), MPI.BYTE]))
+        return [part.tobytes() for part in np.split(everything, np.cumsum(sizes)[:-1])]
+
+    async def split(self, color: int | None) -> Transport | None:
+        colors = await self.allgather(str(color).encode())
+        group: Any = self.comm.Split(MPI.UNDEFINED if color is None else color, self.comm.rank)
+        if color is None:
+            return None
+        mine = str(color).encode()
+        peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == mine)
+        self._groups.append(MpiTransport(group, peers, self.spin))
+        return self._groups[-1]
+
+    def finish(self) -> None:
+        """See the last messages out: an orderly end of a role whose peers end too."""
+        patience = Patience(self.spin)
+        while self._sends:
+            self.progress()
+            patience.pause()
+        settle(self.comm.Ibarrier())
+
+    def close(self) -> None:
+        self._aside.close()
+        for group in self._groups:
+            group.close()
+
+
+class MpiSend(Send):
+    def __init__(self, request: MPI.Request) -> None:
+        self.request, self._done = request, False
+
+    @property
+    def ready(self) -> bool:
+        return self._done
+
+    def complete(self) -> None:
+        self._done = True
+
+
+class MpiChannel(Channel):
+    def __init__(self, transport: MpiTransport, peer: int, tag: int, nbytes: int) -> None:
+        self.peer, self._transport, self._tag, self._nbytes = peer, transport, tag, nbytes
+        self.incoming = transport.storage(nbytes)
+        self._outgoing: Tensor | None = None
+        self.posted = self._arrived = False
+        rank = transport.peers.index(peer)
+        self.request = transport.comm.Recv_init([self.incoming.numpy(), MPI.BYTE], rank, tag)
+
+    @property
+    def outgoing(self) -> Tensor:  # type: ignore[override]
+        if self._outgoing is None:
+            self._outgoing = self._transport.storage(self._nbytes)
+        return self._outgoing
+
+    @property
+    def ready(self) -> bool:
+        return self._arrived
+
+    def post(self) -> None:
+        self.request.Start()
+        self.posted = True
+
+    def complete(self) -> None:
+        self.posted, self._arrived = False, True
+
+    def take(self) -> Header:
+        if not self._arrived:
+            raise ProtocolError(f"no message from rank {self.peer} to take")
+        self._arrived = False
+        return Header.read(self.incoming.numpy().data)
+
+    def send(self, header: Header, memory: Tensor | None = None) -> Send:
+        memory = self.outgoing if memory is None else memory
+        view = memory.numpy().data
+        header.write(view)
+        return self._transport.start_send(view[: header.nbytes], self.peer, self._tag)

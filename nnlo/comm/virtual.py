@@ -1,0 +1,250 @@
+"""Any number of ranks in one process on a virtual clock: same seed, same result, to the last bit.
+
+Every rank is a coroutine. What it computes is computed for real; how long that takes, and how long
+messages travel, is what `Costs` says. `Fault`s strike at a chosen rank and step.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from nnlo.comm.base import Effect, Main, Source, Transport, World
+from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
+from nnlo.comm.cpu import Cpu
+from nnlo.comm.streams import RandomStates
+from nnlo.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from nnlo.comm.virtual_transport import VirtualChannel
+
+T = TypeVar("T")
+
+
+class Wait(Effect[list[Source]]):
+    def __init__(self, sources: Sequence[Source], deadline: float | None) -> None:
+        self.sources, self.deadline = sources, deadline
+
+    def ready(self) -> list[Source]:
+        return [source for source in self.sources if source.ready]
+
+
+@dataclass
+class Delay(Effect[None]):
+    """Keep the rank's core busy for so long."""
+
+    seconds: float
+
+
+@dataclass
+class Meet(Effect[list[bytes]]):
+    """Give `data` to the group, get everyone's."""
+
+    group: Group
+    data: bytes
+
+
+@dataclass
+class Group:
+    """Ranks that meet; `met` counts how often they did."""
+
+    key: tuple[Any, ...]
+    peers: tuple[int, ...]
+    given: dict[int, bytes] = field(default_factory=dict)
+    met: int = 0
+
+
+@dataclass
+class Process:
+    """One rank: its coroutine and what it waits for."""
+
+    id: int
+    cpu: Cpu
+    stream: np.random.Generator
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    waiting: Effect[Any] | None = None
+    result: Any = None
+    steps: int = 0
+    alive: bool = True
+
+
+class VirtualWorld(World):
+    """`size` ranks on `hosts` (default: a host with one core for each) at `costs`, struck by `faults`."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        hosts: Sequence[Host] | None = None,
+        costs: Costs | None = None,
+        faults: Sequence[Fault] = (),
+        seed: int = 0,
+    ) -> None:
+        self.size, self.costs = size, costs or Costs()
+        self.hosts = list(hosts or [Host((i,)) for i in range(size)])
+        self.host_of = {peer: index for index, host in enumerate(self.hosts) for peer in host.ranks}
+        if sorted(self.host_of) != list(range(size)):
+            raise ValueError(f"the hosts must hold the ranks 0 to {size - 1}, each once")
+        self.faults = {(fault.peer, fault.step): fault for fault in faults}
+        self.seed = seed
+        self._begin()
+
+    def _begin(self) -> None:
+        self.time = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.groups: dict[tuple[Any, ...], Group] = {}
+        self.endpoints: dict[tuple[Any, ...], VirtualChannel] = {}
+        self.undelivered: dict[tuple[Any, ...], deque[Tensor]] = {}
+        self._links = {(host, way): 0.0 for host in range(len(self.hosts)) for way in ("out", "in")}
+        cpus = [Cpu(host.cores, self.now, self.at) for host in self.hosts]
+        streams = np.random.SeedSequence(self.seed).spawn(self.size)
+        self.processes = [
+            Process(i, cpus[self.host_of[i]], np.random.default_rng(streams[i])) for i in range(self.size)
+        ]
+
+    # The clock.
+
+    def now(self) -> float:
+        return self.time
+
+    def at(self, time: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._order), action))
+
+    def _next_event(self) -> Callable[[], None] | None:
+        """Move the clock to the next event; None where nothing is left to happen."""
+        if not self._events:
+            return None
+        self.time, _, action = heapq.heappop(self._events)
+        return action
+
+    # Running.
+
+    def run(self, main: Main[T]) -> T | None:
+        self._begin()
+        everyone = self.group((), tuple(range(self.size)))
+        with RandomStates() as self._random:
+            try:
+                for process in self.processes:
+                    process.coroutine = main(self._transport(process, everyone))
+                    self.at(0.0, partial(self._resume, process, None))
+                self._loop()
+            finally:
+                for process in self.processes:
+                    if process.coroutine is not None:
+                        process.coroutine.close()
+        return self.processes[0].result  # type: ignore[no-any-return]
+
+    def _transport(self, process: Process, group: Group) -> Transport:
+        from nnlo.comm.virtual_transport import VirtualTransport
+
+        return VirtualTransport(self, process, group)
+
+    def _loop(self) -> None:
+        while any(process.alive for process in self.processes):
+            action = self._next_event()
+            if action is None:
+                stuck = ", ".join(str(process.id) for process in self.processes if process.alive)
+                raise ProtocolError(f"ranks {stuck} wait for what never comes")
+            action()
+
+    def _resume(self, process: Process, value: Any) -> None:
+        if not process.alive or process.coroutine is None:
+            return
+        process.waiting = None
+        with self._random.of(process.id):
+            try:
+                effect = process.coroutine.send(value)
+            except StopIteration as stop:
+                process.result, process.alive = stop.value, False
+                return
+        if process.alive:
+            process.waiting = effect
+            self._begin_effect(process, effect)
+
+    def _begin_effect(self, process: Process, effect: Effect[Any]) -> None:
+        if isinstance(effect, Delay):
+            process.cpu.run(effect.seconds, partial(self._resume, process, None))
+        elif isinstance(effect, Meet):
+            self._meet(process, effect)
+        elif isinstance(effect, Wait):
+            if effect.ready():
+                self.at(self.now(), partial(self._wake, process, effect))
+            elif effect.deadline is not None:
+                self.at(max(self.now(), effect.deadline), partial(self._wake, process, effect))
+
+    def _wake(self, process: Process, wait: Wait) -> None:
+        """End that wait, unless it has ended already."""
+        if process.waiting is wait:
+            self._resume(process, wait.ready())
+
+    def notify(self, process: Process, source: Source) -> None:
+        """Tell a rank that a source got ready."""
+        wait = process.waiting
+        if isinstance(wait, Wait) and source in wait.sources:
+            self.at(self.now(), partial(self._wake, process, wait))
+
+    # Groups.
+
+    def group(self, key: tuple[Any, ...], peers: tuple[int, ...]) -> Group:
+        return self.groups.setdefault(key, Group(key, peers))
+
+    def _meet(self, process: Process, meet: Meet) -> None:
+        group = meet.group
+        group.given[process.id] = meet.data
+        if len(group.given) == len(group.peers):
+            everything = [group.given[peer] for peer in group.peers]
+            group.given, group.met = {}, group.met + 1
+            for peer in group.peers:
+                self.at(self.now() + self.costs.latency, partial(self._resume, self.processes[peer], everything))
+
+    # Messages.
+
+    def deliver(self, key: tuple[Any, ...], source: int, peer: int, message: Tensor, sent: Callable[[], None]) -> None:
+        """Carry a message over the links: `sent` is called when it has left, the channel told when it is there."""
+        here, there = self.host_of[source], self.host_of[peer]
+        if here == there:
+            left = self.now() + message.numel() / self.costs.local_bandwidth
+            arrived = left + self.costs.local_latency
+        else:
+            left = self._occupy((here, "out"), self.now(), message.numel())
+            arrived = max(left, self._occupy((there, "in"), self.now(), message.numel())) + self.costs.latency
+        self.at(left, sent)
+        self.at(arrived, partial(self._arrive, key, message))
+
+    def _occupy(self, link: tuple[int, str], start: float, nbytes: int) -> float:
+        self._links[link] = max(start, self._links[link]) + nbytes / self.costs.bandwidth
+        return self._links[link]
+
+    def _arrive(self, key: tuple[Any, ...], message: Tensor) -> None:
+        self.undelivered.setdefault(key, deque()).append(message)
+        if key in self.endpoints:
+            self.endpoints[key].collect()
+
+    # Faults.
+
+    def strike(self, process: Process) -> float:
+        """Apply the fault due at this computation of a rank; returns the seconds that it adds."""
+        fault = self.faults.get((process.id, process.steps))
+        process.steps += 1
+        if fault is None:
+            return 0.0
+        if fault.kind is FaultKind.RAISE:
+            raise FaultInjected(f"rank {process.id} fails at step {fault.step}")
+        if fault.kind is FaultKind.DIE:
+            process.alive = False
+            self.at(self.now() + self.costs.notice, partial(self._lose, process.id))
+        return fault.seconds
+
+    def _lose(self, peer: int) -> None:
+        for channel in self.endpoints.values():
+            if channel.peer == peer:
+                channel.lose()

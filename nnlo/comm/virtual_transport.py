@@ -1,0 +1,167 @@
+"""One virtual rank's end: its channels, its work aside and how it computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from nnlo.comm.base import Channel, Send, Source, Task, Transport
+from nnlo.comm.messages import Header
+from nnlo.comm.virtual import Delay, Group, Meet, Process, VirtualWorld, Wait
+from nnlo.errors import PeerLost, ProtocolError
+
+T = TypeVar("T")
+
+
+class VirtualTransport(Transport):
+    def __init__(self, world: VirtualWorld, process: Process, group: Group) -> None:
+        self.world, self.process, self.group = world, process, group
+        self.id, self.peers = process.id, group.peers
+        self._queues: dict[str, deque[VirtualTask[Any]]] = {}
+
+    def clock(self) -> float:
+        return self.world.now()
+
+    def storage(self, nbytes: int) -> Tensor:
+        return torch.zeros(nbytes, dtype=torch.uint8)
+
+    def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
+        return VirtualChannel(self, peer, tag, nbytes)
+
+    async def compute(self, work: Callable[[], T], samples: int) -> T:
+        extra = self.world.strike(self.process)
+        result = work()
+        await Delay(extra + self.world.costs.compute_seconds(self.id, samples, self.process.stream))
+        return result
+
+    def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
+        task = VirtualTask(work, self.world.costs.offload * samples, self)
+        queue = self._queues.setdefault(name, deque())
+        queue.append(task)
+        if len(queue) == 1:
+            task.begin(queue)
+        return task
+
+    async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
+        return await Wait(sources, deadline)
+
+    async def allgather(self, data: bytes) -> list[bytes]:
+        return await Meet(self.group, data)
+
+    async def split(self, color: int | None) -> Transport | None:
+        turn = self.group.met
+        colors = await self.allgather(str(color).encode())
+        if color is None:
+            return None
+        peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == str(color).encode())
+        group = self.world.group((*self.group.key, turn, color), peers)
+        return type(self)(self.world, self.process, group)
+
+
+class VirtualTask(Task[T]):
+    """Work done at once for real; its result is there when its time has passed on the host's cores."""
+
+    def __init__(self, work: Callable[[], T], seconds: float, transport: VirtualTransport) -> None:
+        self._seconds, self._transport, self._done = seconds, transport, False
+        self._value: T | None = None
+        self._error: Exception | None = None
+        try:
+            self._value = work()
+        except Exception as error:
+            self._error = error
+
+    def begin(self, queue: deque[VirtualTask[Any]]) -> None:
+        if self._seconds == 0.0:
+            self._end(queue)
+        else:
+            self._transport.process.cpu.run(self._seconds, partial(self._end, queue))
+
+    def _end(self, queue: deque[VirtualTask[Any]]) -> None:
+        self._done = True
+        queue.popleft()
+        self._transport.world.notify(self._transport.process, self)
+        if queue:
+            queue[0].begin(queue)
+
+    @property
+    def ready(self) -> bool:
+        return self._done
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]
+
+
+class VirtualSend(Send):
+    def __init__(self) -> None:
+        self._done = False
+
+    @property
+    def ready(self) -> bool:
+        return self._done
+
+    def finish(self, transport: VirtualTransport) -> None:
+        self._done = True
+        transport.world.notify(transport.process, self)
+
+
+class VirtualChannel(Channel):
+    def __init__(self, transport: VirtualTransport, peer: int, tag: int, nbytes: int) -> None:
+        self.peer, self._transport, self._nbytes = peer, transport, nbytes
+        self.incoming = transport.storage(nbytes)
+        self._outgoing: Tensor | None = None
+        self._posted = self._arrived = self._lost = False
+        key = transport.group.key
+        self._here, self._there = (key, peer, transport.id, tag), (key, transport.id, peer, tag)
+        if self._here in transport.world.endpoints:
+            raise ProtocolError(f"rank {transport.id} opens its channel {tag} to rank {peer} twice")
+        transport.world.endpoints[self._here] = self
+
+    @property
+    def outgoing(self) -> Tensor:  # type: ignore[override]
+        if self._outgoing is None:
+            self._outgoing = self._transport.storage(self._nbytes)
+        return self._outgoing
+
+    @property
+    def ready(self) -> bool:
+        return self._arrived or self._lost
+
+    def post(self) -> None:
+        self._posted = True
+        self.collect()
+
+    def collect(self) -> None:
+        """Take the oldest message that is there, if room was made for it."""
+        waiting = self._transport.world.undelivered.get(self._here)
+        if self._posted and waiting:
+            message = waiting.popleft()
+            self.incoming[: message.numel()].copy_(message)
+            self._posted, self._arrived = False, True
+            self._transport.world.notify(self._transport.process, self)
+
+    def lose(self) -> None:
+        self._lost = True
+        self._transport.world.notify(self._transport.process, self)
+
+    def take(self) -> Header:
+        if not self._arrived and self._lost:
+            raise PeerLost(self.peer)
+        if not self._arrived:
+            raise ProtocolError(f"no message from rank {self.peer} to take")
+        self._arrived = False
+        return Header.read(self.incoming.numpy().data)
+
+    def send(self, header: Header, memory: Tensor | None = None) -> Send:
+        memory = self.outgoing if memory is None else memory
+        header.write(memory.numpy().data)
+        send, message = VirtualSend(), memory[: header.nbytes].clone()
+        finish = partial(send.finish, self._transport)
+        self._transport.world.deliver(self._there, self._transport.id, self.peer, message, finish)
+        return send

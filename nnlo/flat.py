@@ -1,0 +1,185 @@
+"""A torch module laid out in one arena: its parameters are one flat tensor, and so are its gradients.
+
+An arena is one message: a 64-byte header, a vector (parameters, a gradient or whatever an algorithm
+sends), the float buffers (BatchNorm statistics), the integer buffers and float64 sums (loss and
+metrics of the samples behind it), all views of one piece of memory, so that nothing is packed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nnlo.errors import OptionsError
+
+HEADER_BYTES = 64
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one tensor of the module lies: `vector[offset : offset + size]`, in elements."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def view(self, vector: Tensor) -> Tensor:
+        return vector[self.offset : self.offset + self.size].view(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names, shapes and offsets of all that travels, the same on every rank of a job."""
+
+    dtype: torch.dtype
+    parameters: tuple[Slot, ...]
+    buffers: tuple[Slot, ...]
+    counters: tuple[Slot, ...]
+    digest: str
+
+    @property
+    def numel(self) -> int:
+        """The number of parameters that are trained."""
+        return total(self.parameters)
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        """The layout of a module: tied parameters once, frozen ones left out.
+
+        Raises OptionsError for what one float vector cannot hold.
+        """
+        trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        if not trained:
+            raise OptionsError("the model has no parameter to train (every one has requires_grad=False)")
+        dtype = trained[0][1].dtype
+        floats = [(n, b) for n, b in module.named_buffers() if b.is_floating_point()]
+        for name, tensor in [*trained, *floats]:
+            check_tensor(name, tensor, dtype)
+        counters = [(n, b) for n, b in module.named_buffers() if not b.is_floating_point()]
+        slots = (slots_of(trained), slots_of(floats), slots_of(counters))
+        return cls(dtype, *slots, digest(dtype, slots, module))
+
+
+def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    if isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
+        raise OptionsError(f"'{name}' of the model has no shape yet: run one batch through it in build_model()")
+    if tensor.dtype != dtype or not tensor.is_floating_point():
+        raise OptionsError(f"'{name}' of the model is {tensor.dtype}, others are {dtype}: use one float type for all")
+
+
+def slots_of(tensors: Sequence[tuple[str, Tensor]]) -> tuple[Slot, ...]:
+    slots, offset = [], 0
+    for name, tensor in tensors:
+        slots.append(Slot(name, tuple(tensor.shape), offset))
+        offset += tensor.numel()
+    return tuple(slots)
+
+
+def total(slots: tuple[Slot, ...]) -> int:
+    return slots[-1].offset + slots[-1].size if slots else 0
+
+
+def digest(dtype: torch.dtype, slots: tuple[tuple[Slot, ...], ...], module: nn.Module) -> str:
+    """A fingerprint of names, shapes and the frozen values: ranks that differ in it built different models."""
+    names = [[(s.name, s.shape) for s in group] for group in slots]
+    state = hashlib.sha256(json.dumps([str(dtype), names]).encode())
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            state.update(
+                name.encode() + parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
+    return state.hexdigest()[:16]
+
+
+class Arena:
+    """One message over `storage`, a uint8 tensor of `Arena.nbytes(layout, sums)` bytes."""
+
+    def __init__(self, layout: Layout, sums: int, storage: Tensor) -> None:
+        self.layout, self.storage = layout, storage
+        self.header = storage[:HEADER_BYTES]
+        views = [
+            storage[start : start + count * dtype.itemsize].view(dtype)
+            for start, count, dtype in sections(layout, sums)
+        ]
+        self.vector, self.buffers, self.counters, self.sums = views
+
+    @staticmethod
+    def nbytes(layout: Layout, sums: int) -> int:
+        start, count, dtype = list(sections(layout, sums))[-1]
+        return start + aligned(count * dtype.itemsize)
+
+    @property
+    def reply_bytes(self) -> int:
+        """The bytes of a message without the sums, which lie last."""
+        return len(self.storage) - aligned(8 * self.sums.numel())
+
+    def copy_body(self, other: Arena) -> None:
+        """Take over all but the header."""
+        self.storage[HEADER_BYTES:].copy_(other.storage[HEADER_BYTES:])
+
+
+def sections(layout: Layout, sums: int) -> Iterator[tuple[int, int, torch.dtype]]:
+    """Start in bytes, number of elements and type of the four parts behind the header."""
+    start = HEADER_BYTES
+    counts = (layout.numel, total(layout.buffers), total(layout.counters), sums)
+    for count, dtype in zip(counts, (layout.dtype, layout.dtype, torch.int64, torch.float64), strict=True):
+        yield start, count, dtype
+        start += aligned(count * dtype.itemsize)
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+class Flat:
+    """A module whose parameters, gradients and float buffers lie in memory that is handed in.
+
+    `vector` and `gradient` have `layout.numel` elements, `buffers` as many as the module's float
+    buffers; each may be a part of an arena. The module's values are kept.
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, vector: Tensor, gradient: Tensor | None, buffers: Tensor
+    ) -> None:
+        self.module, self.layout = module, layout
+        self.vector, self.gradient, self.buffers = vector, gradient, buffers
+        parameters = [p for _, p in module.named_parameters() if p.requires_grad]
+        named = dict(module.named_buffers())
+        self._floats = [(named[slot.name], slot.view(buffers)) for slot in layout.buffers]
+        self._counters = [(named[slot.name], slot) for slot in layout.counters]
+        for parameter, slot in zip(parameters, layout.parameters, strict=True):
+            parameter.data = placed(parameter.data, slot.view(vector))
+            if gradient is not None:
+                parameter.grad = slot.view(gradient)
+        for buffer, place in self._floats:
+            buffer.data = placed(buffer.data, place)
+
+    def read_counters(self, out: Tensor) -> None:
+        """Copy the integer buffers to `out` (int64)."""
+        for buffer, slot in self._counters:
+            slot.view(out).copy_(buffer)
+
+    def write_counters(self, values: Tensor) -> None:
+        for buffer, slot in self._counters:
+            buffer.copy_(slot.view(values))
+
+    def load(self, vector: Tensor, buffers: Tensor, counters: Tensor) -> None:
+        """Take over another rank's weights and buffers."""
+        self.vector.copy_(vector)
+        self.buffers.copy_(buffers)
+        self.write_counters(counters)
+
+
+def placed(value: Tensor, place: Tensor) -> Tensor:
+    return place.copy_(value)

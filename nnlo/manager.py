@@ -1,0 +1,214 @@
+"""MPIManager: makes rank 0 the master and the others workers, and trains."""
+
+from __future__ import annotations
+
+import atexit
+import platform
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import nn
+
+from nnlo.comm.agree import agree, everywhere, share
+from nnlo.comm.base import Transport, World
+from nnlo.comm.local import LocalWorld
+from nnlo.comm.virtual import VirtualWorld
+from nnlo.data.base import Data
+from nnlo.data.lists import file_list
+from nnlo.errors import NnloError, OptionsError
+from nnlo.model import ModelBuilder
+from nnlo.roles.master import Master
+from nnlo.roles.setup import Setup, prepare
+from nnlo.roles.worker import Worker
+from nnlo.threads import set_threads
+from nnlo.training.algo import Algo
+from nnlo.training.callbacks import Callback, Callbacks
+from nnlo.training.files import OutputFiles, write_history
+from nnlo.training.job import Job
+from nnlo.training.progress import Progress
+from nnlo.version import __version__
+
+FileList = str | Path | Sequence[str] | None
+History = dict[str, Any]
+
+
+class MPIManager:
+    """One training job over the ranks of `comm`; every rank makes one and calls `train()`.
+
+    comm: an mpi4py communicator; None, or one of size 1, trains in this process alone with the same
+    loops; a `nnlo.comm.virtual.VirtualWorld` runs all ranks here on a virtual clock.
+    train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
+    `data`, or with `val_data`. output: the folder for the run's files, None for none. Raises
+    OptionsError or DataError for what cannot work.
+    """
+
+    def __init__(
+        self,
+        comm: Any,
+        data: Data,
+        algo: Algo,
+        model_builder: ModelBuilder,
+        num_epochs: int,
+        train_list: FileList,
+        val_list: FileList,
+        *,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        output: str | Path | None = ".",
+        trial_name: str | None = None,
+        overwrite: bool = False,
+        val_data: Data | None = None,
+        shuffle_buffer: int | None = None,
+        wait: str = "sleep",
+        verbose: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        if num_epochs < 1:
+            raise OptionsError(f"--epochs must be at least 1, not {num_epochs}")
+        if not isinstance(data, Data):
+            raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
+        self.world = choose_world(comm, wait)
+        self.job = Job(
+            data=data,
+            val_data=val_data or data,
+            train_files=file_list(train_list, "--train-data"),
+            val_files=file_list(val_list, "--val-data"),
+            builder=model_builder,
+            algorithm=algo.algorithm,
+            optimizer=algo.optimizer,
+            loss=algo.loss,
+            metrics=algo.metrics,
+            epochs=num_epochs,
+            seed=seed,
+            validate_every=algo.validate_every,
+            shuffle_buffer=shuffle_buffer,
+        )
+        self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
+        self.callbacks = list(callbacks)
+        self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
+        self.verbose = verbose
+        self.stop_training = False
+        self.model: nn.Module | None = None
+        self.history: History | None = None
+        self._leave_in_order = isinstance(self.world, VirtualWorld)
+        atexit.register(self._check_left)
+
+    def train(self) -> History | None:
+        """Train; every rank calls it. Returns the history on rank 0, None elsewhere.
+
+        Raises, on every rank alike, OptionsError or DataError before training if something cannot
+        work, and TrainingError if training cannot go on.
+        """
+        self._leave_in_order = True
+        self.history = self.world.run(self._main)
+        return self.history
+
+    async def _main(self, transport: Transport) -> History | None:
+        """What one rank does."""
+        hosts = await share(transport, socket.gethostname())
+        threads = torch.get_num_threads()
+        if not isinstance(self.world, VirtualWorld):
+            threads = set_threads(hosts.count(hosts[transport.rank]))
+        await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
+        setup = await prepare(transport, self.job)
+        if transport.rank:
+            await Worker(transport, self.job, setup).run()
+            await agree(transport, None)
+            return None
+        history = {**self._begin_history(setup, hosts), "threads": threads}
+        return await self._master(transport, setup, history)
+
+    def _check_files(self) -> None:
+        if self.files is not None:
+            self.files.check()
+
+    async def _master(self, transport: Transport, setup: Setup, history: History) -> History:
+        progress = [Progress(self.job.epochs, setup.intake.samples)] if self.verbose else []
+        callbacks = Callbacks([*self.callbacks, *progress])
+        callbacks.set_manager(self)
+        master = Master(transport, self.job, setup, callbacks, self, history)
+        self.model = master.milestones.snapshot.module
+        callbacks.on_train_begin({})
+        callbacks.on_epoch_begin(0, {})
+        began = transport.clock()
+        await master.run()
+        history["seconds"] = transport.clock() - began
+        history["outcome"] = outcome(master.failure, self.stop_training)
+        callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
+        if self.files is not None:
+            self.files.write(history, self.model)
+        await agree(transport, master.failure)
+        return history
+
+    def _begin_history(self, setup: Setup, hosts: list[str]) -> History:
+        return {
+            "nnlo": __version__,
+            "model": self.job.builder.name,
+            "trial": self.files.trial_name if self.files else None,
+            "arguments": self.arguments,
+            "versions": versions(),
+            "seed": self.job.seed,
+            "ranks": len(hosts),
+            "hosts": hosts,
+            "parameters": setup.layout.numel,
+            "train_samples": setup.intake.samples,
+            "val_samples": setup.validation.samples if setup.validation else 0,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "epochs": [],
+            "validations": [],
+        }
+
+    def figure_of_merit(self) -> float | None:
+        """The last validation loss, or the last training loss where nothing was validated; on rank 0."""
+        if not self.history or not self.history["epochs"]:
+            return None
+        last = self.history["epochs"][-1]
+        return float(last.get("val_loss", last["loss"]))
+
+    def record_details(self, json_name: str | Path) -> None:
+        """Write the history to a file of that name; on ranks other than 0 nothing happens."""
+        if self.history is not None:
+            write_history(Path(json_name), self.history)
+
+    def close(self) -> None:
+        """Leave without training; every rank that made a manager calls it or `train()`."""
+        self._leave_in_order = True
+
+    def _check_left(self) -> None:
+        """At exit: a rank that leaves without `train()` would let the others wait for ever."""
+        if not self._leave_in_order and self.world.size > 1:
+            self._leave_in_order = True
+            self.world.abandon(
+                "this rank ended without calling train() on its MPIManager: call train() (or close()) on every rank"
+            )
+
+
+def choose_world(comm: Any, wait: str) -> World:
+    """Where the ranks of `comm` run."""
+    if isinstance(comm, World):
+        return comm
+    if comm is None or comm.size == 1:
+        return LocalWorld(2)
+    from nnlo.comm.mpi import MpiWorld
+
+    return MpiWorld(comm, spin=wait == "spin")
+
+
+def outcome(failure: NnloError | None, stopped: bool) -> str:
+    if failure is not None:
+        return f"failed: {failure}"
+    return "stopped" if stopped else "done"
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    mpi = sys.modules.get("nnlo.comm.mpi")
+    library = {"mpi": mpi.library_version()} if mpi else {}
+    return {**found, "h5py": h5py.__version__, **library}

@@ -1,0 +1,26 @@
+"""Models: building them, their losses and metrics, and what happens to a batch."""
+
+from nnlo.model.builder import ModelBuilder, ModelPytorch, load_weights
+from nnlo.model.losses import LOSSES, Loss, get_loss
+from nnlo.model.metrics import METRICS, Metric, get_metric, get_metrics
+from nnlo.model.source import ModelSource, load_model, ready_made
+from nnlo.model.step import GradientStep, check_fit, evaluate
+
+__all__ = [
+    "LOSSES",
+    "METRICS",
+    "GradientStep",
+    "Loss",
+    "Metric",
+    "ModelBuilder",
+    "ModelPytorch",
+    "ModelSource",
+    "check_fit",
+    "evaluate",
+    "get_loss",
+    "get_metric",
+    "get_metrics",
+    "load_model",
+    "load_weights",
+    "ready_made",
+]

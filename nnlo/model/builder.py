@@ -1,0 +1,79 @@
+"""Model builders: what a manager is given, so that every rank can build the same model."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model as load_safetensors
+from torch import nn
+
+from nnlo.errors import DataError
+from nnlo.model.loading import describe
+from nnlo.model.source import ModelSource, load_model
+
+
+class ModelBuilder:
+    """Base of all builders: subclass it and override `build_model`.
+
+    `name` begins the names of a run's files: that of the class, unless it or an instance sets its own.
+    """
+
+    name: str = "model"
+    comm: object = None
+
+    def __init__(self, comm: object = None) -> None:
+        self.comm = comm
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
+
+    def build_model(self) -> nn.Module:
+        """A new torch module, the same on every rank; classifiers return logits."""
+        raise NotImplementedError(f"{type(self).__name__} must override build_model(), which returns a torch module")
+
+
+class ModelPytorch(ModelBuilder):
+    """Builds a ready-made model by name, or that of a .py file, with `params` for its get_model.
+
+    `weights`: a .safetensors file, or what torch.save made of a state_dict, to start from. Raises OptionsError for an
+    unknown model or parameter, DataError for weights that are not there or do not fit.
+    """
+
+    def __init__(
+        self,
+        comm: object,
+        source: str | os.PathLike[str] | ModelSource,
+        weights: str | os.PathLike[str] | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(comm)
+        self.source = source if isinstance(source, ModelSource) else load_model(source)
+        self.weights = None if weights is None else Path(weights)
+        self.params = params
+        self.name = self.source.name
+
+    def build_model(self) -> nn.Module:
+        model = self.source.get_model(**self.params)
+        if self.weights is not None:
+            load_weights(model, self.weights)
+        return model
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill the model from a file of weights; every tensor must be there and fit. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"weights file '{path}' is not there: give a .safetensors or .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            load_safetensors(model, path)
+        else:
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        reason = textwrap.shorten(str(error) or describe(error), width=400)
+        raise DataError(f"weights file '{path}' does not fit the model or is damaged: {reason}") from error

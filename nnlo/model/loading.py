@@ -1,0 +1,74 @@
+"""Running code that a user names: a file or a module. What it raises becomes one line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from nnlo.errors import NnloError, OptionsError
+
+
+def describe(error: BaseException) -> str:
+    """Type and first line of an exception: "ValueError: no such layer"."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+@contextmanager
+def user_code(what: str, file: str | None = None) -> Iterator[None]:
+    """What the user's code raises inside becomes an OptionsError that names `what`, and the line in `file`.
+
+    Errors of this library pass as they are.
+    """
+    try:
+        yield
+    except NnloError:
+        raise
+    except (Exception, SystemExit) as error:
+        line = _line_in(file, error)
+        place = f"{what}, line {line}" if line else what
+        raise OptionsError(f"{place}: {describe(error)}") from error
+
+
+def load_file(path: Path, what: str) -> ModuleType:
+    """The module that a .py file holds, executed anew under a private name. `what` names it in messages.
+
+    Its own folder and the current one are importable from now on. Raises OptionsError.
+    """
+    path = path.resolve()
+    importable(Path.cwd())
+    importable(path.parent)
+    name = f"_nnlo_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise OptionsError(f"{what} is no Python source: give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with user_code(what, str(path)):
+            spec.loader.exec_module(module)
+    except OptionsError:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def importable(folder: Path) -> None:
+    """Put the folder in front of the import path, as Python does with a script's, unless it is there."""
+    entry = str(folder)
+    if entry not in sys.path:
+        sys.path.insert(0, entry)
+
+
+def _line_in(file: str | None, error: BaseException) -> int | None:
+    """The last line of `file` that the exception passed through, or where its syntax is wrong."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == file), None)

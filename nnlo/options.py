@@ -1,0 +1,180 @@
+"""Options declared once: a frozen dataclass gives the flags, the YAML form, the checks and the record.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Speed(Options):
+        '''How fast'''
+        batch: int = option(100, help="samples in one batch", at_least=1)
+
+`Speed(batch=0)` raises an `OptionsError` that names `--batch`; `nnlo.cli` makes flags out of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnlo.errors import OptionsError
+
+Choices = Callable[[], Iterable[str]]
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    metavar: str | None = None,
+    choices: Choices | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    hidden: bool = False,
+) -> Any:
+    """Declare one field of an `Options` class: its default, its sentence of help and its limits.
+
+    `choices` is a function, so that a plug-in registered later is still offered. A `hidden` option
+    has no flag of its own: another part of the program sets it.
+    """
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "choices": choices,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "hidden": hidden,
+    }
+    if isinstance(default, (dict, list)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all option classes: checks its fields as soon as it is made."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = checked_type(field.name, getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, value)
+            check_limits(field, value)
+        self.check()
+
+    def check(self) -> None:
+        """Checks across fields; subclasses override it and raise `OptionsError`."""
+
+    def record(self) -> dict[str, Any]:
+        """The options as plain values, the way that the history keeps them."""
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def plain(value: Any) -> Any:
+    """`value` in terms that JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def base_type(hint: Any) -> tuple[Any, bool]:
+    """The type behind a hint, and whether None is allowed: `int | None` gives `(int, True)`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(hint) if a is not type(None)]
+        return inner[0], True
+    return typing.get_origin(hint) or hint, False
+
+
+def checked_type(name: str, value: Any, hint: Any) -> Any:
+    """`value` as its hint wants it; numbers and paths are converted where nothing is lost."""
+    kind, optional = base_type(hint)
+    kind = typing.get_origin(kind) or kind
+    if value is None and optional:
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is tuple and isinstance(value, (list, str)):
+        return tuple(split_words(value) if isinstance(value, str) else value)
+    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    raise OptionsError(f"{flag_of(name)} must be {wanted(kind)}, not {value!r}")
+
+
+def wanted(kind: type) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
+    return names.get(kind, f"a {kind.__name__}")
+
+
+def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
+    flag, limits = flag_of(field.name), field.metadata
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionsError(f"{flag} must be a finite number, not {value}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, above, high = limits.get("at_least"), limits.get("above"), limits.get("at_most")
+        if low is not None and value < low:
+            raise OptionsError(f"{flag} must be at least {low:g}, not {value:g}")
+        if above is not None and value <= above:
+            raise OptionsError(f"{flag} must be above {above:g}, not {value:g}")
+        if high is not None and value > high:
+            raise OptionsError(f"{flag} must be at most {high:g}, not {value:g}")
+    choices = limits.get("choices")
+    if choices is not None and value is not None and value not in set(known := list(choices())):
+        raise OptionsError(f"{flag}: unknown value {value!r}: choose one of {', '.join(known)}")
+
+
+def split_words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def parse_params(text: str) -> dict[str, Any]:
+    """`"momentum=0.9,nesterov=true"` or a JSON object, as a dictionary."""
+    if text.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError as error:
+            raise OptionsError(f"not a JSON object: {text!r} ({error})") from None
+    pairs = [word.partition("=") for word in split_words(text)]
+    if any(not sign for _, sign, _ in pairs):
+        raise OptionsError(f"expected key=value,key=value or a JSON object, not {text!r}")
+    return {key.strip().replace("-", "_"): literal(value.strip()) for key, _, value in pairs}
+
+
+def literal(text: str) -> Any:
+    """A number, true, false or null where `text` reads as one, the text itself otherwise."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_value(name: str, text: str, hint: Any) -> Any:
+    """The value that `text` on the command line or in a file stands for."""
+    kind, optional = base_type(hint)
+    kind = typing.get_origin(kind) or kind
+    try:
+        if optional and text.lower() in ("none", "null"):
+            return None
+        if kind is dict:
+            return parse_params(text)
+        if kind is tuple:
+            return tuple(split_words(text))
+        return kind(text) if kind in (int, float, Path) else text
+    except ValueError:
+        raise OptionsError(f"{flag_of(name)} must be {wanted(kind)}, not {text!r}") from None
+    except OptionsError as error:
+        raise OptionsError(f"{flag_of(name)}: {error}") from None

@@ -1,0 +1,1 @@
+"""The event loops: what each rank does, written once for every transport."""

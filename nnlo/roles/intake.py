@@ -1,0 +1,110 @@
+"""Where a worker's batches come from: the samples of files, dealt by number, or its own generator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from nnlo.comm.agree import everywhere, share
+from nnlo.comm.base import Transport
+from nnlo.data.base import Data
+from nnlo.data.dealing import UNBOUNDED
+from nnlo.data.feed import Feed, GeneratorFeed, SampleFeed
+from nnlo.data.index import Index
+from nnlo.data.shuffle import InOrder, Shuffle
+from nnlo.errors import DataError
+from nnlo.roles.inspect import Sample, count_files, first_batch, first_rows
+from nnlo.training.job import BUFFER_BYTES, Job
+from nnlo.training.seeds import Purpose, derived
+
+MakeFeed = Callable[[torch.dtype], Feed]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """`samples` an epoch in batches of one pool or one a worker; ranges of `grain` batches; a few samples to try."""
+
+    samples: int
+    pools: tuple[int, ...]
+    grain: int
+    sample: Sample | None
+    feed: MakeFeed
+
+
+async def training_intake(transport: Transport, job: Job) -> Intake:
+    """How this job's training data are dealt. Raises the same DataError on every rank."""
+    data = copy.copy(job.data)
+    data.worker, data.num_workers = max(0, transport.rank - 1), transport.size - 1
+    if data.makes_batches:
+        return await from_generator(transport, job, data)
+    data.file_names = job.train_files
+    return await from_files(transport, job, data)
+
+
+async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
+    index = await count_files(transport, data, job.train_files)
+    sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers)))
+    buffer = job.shuffle_buffer or max(data.batch_size, BUFFER_BYTES // max(1, sample.bytes_each))
+    seed = derived(job.seed, Purpose.SHUFFLE)
+    shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
+    grain = max(1, shuffle.buffer // shuffle.batch)
+    feed = partial(SampleFeed, data, index, shuffle)
+    return Intake(index.samples, (shuffle.batches,), grain, sample, feed)
+
+
+def enough(index: Index, workers: int) -> Index:
+    """The index, if each worker can be given a sample. Raises DataError."""
+    if index.samples < workers:
+        found = f"the files hold {index.samples} samples, fewer than the {workers} workers"
+        raise DataError(f"--train-data: {found}: start fewer ranks or list more files")
+    return index
+
+
+async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
+    """Each worker makes its own batches; how many samples an epoch has is counted once, here."""
+    data.file_names = job.train_files[data.worker :: data.num_workers]
+    look = partial(look_at_generator, data, bool(job.train_files))
+    sample, in_turn, count = await everywhere(transport, look if transport.rank else lambda: (None, False, 0))
+    told: list[tuple[bool, int]] = (await share(transport, [in_turn, count]))[1:]
+    samples = told[0][1] if told[0][0] else sum(count for _, count in told)
+    turn = (data.worker, data.num_workers) if in_turn else (0, 1)
+    feed = partial(GeneratorFeed, data, turn=turn)
+    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed)
+
+
+def look_at_generator(data: Data, has_files: bool) -> tuple[Sample | None, bool, int]:
+    """Its first batch, whether workers take its batches in turn, and its samples an epoch."""
+    data.reads_files = False
+    sample = first_batch(data)
+    if sample is None and data.reads_files and has_files:
+        raise DataError(f"worker {data.worker + 1} of {data.num_workers} has no file: list at least one file a worker")
+    if sample is None:
+        raise DataError(f"generate_data() of {type(data).__name__} yields no batch: it must yield (x, y) batches")
+    in_turn = not data.reads_files and not data.shards_itself
+    return sample, in_turn, data.count_data()
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the master validates on: `samples` of them, by `feed`; None where the generator alone knows how many."""
+
+    samples: int | None
+    feed: MakeFeed
+
+
+async def validation_intake(transport: Transport, job: Job) -> Validation | None:
+    """The validation data, None where there are none. Raises the same DataError on every rank."""
+    data = copy.copy(job.val_data)
+    data.worker, data.num_workers, data.file_names = 0, 1, job.val_files
+    if data.makes_batches:
+        wanted = bool(job.val_files) or job.val_data is not job.data
+        return Validation(None, partial(GeneratorFeed, data)) if wanted else None
+    if not job.val_files:
+        return None
+    index = await count_files(transport, data, job.val_files)
+    await everywhere(transport, lambda: first_rows(data, enough(index, 1)))
+    return Validation(index.samples, partial(SampleFeed, data, index, InOrder(index.samples, data.batch_size)))

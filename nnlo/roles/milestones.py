@@ -1,0 +1,120 @@
+"""The points of a run at which the master validates, closes epochs and may stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nnlo.comm.base import Source, Task, Transport
+from nnlo.roles.centre import Centre
+from nnlo.roles.setup import Setup
+from nnlo.roles.validator import Snapshot, Validator
+from nnlo.training.callbacks import Callbacks
+from nnlo.training.job import Job
+from nnlo.training.record import Recorder
+
+Entry = dict[str, Any]
+
+
+class Owner(Protocol):
+    """Whom callbacks tell to stop."""
+
+    stop_training: bool
+
+
+@dataclass
+class UnderWay:
+    """A validation that runs: of which epoch's entry (None inside an epoch), and at which sample count."""
+
+    task: Task[dict[str, float]]
+    entry: Entry | None
+    samples: int
+
+
+class Milestones:
+    """The master's clock counts samples; each passing of a multiple of N ends an epoch.
+
+    One validation is under way at a time and no epoch end is skipped: a point waits for the validation
+    of the one before it, and what that decides takes effect here, wherever time has gone.
+    """
+
+    def __init__(
+        self, transport: Transport, job: Job, setup: Setup, centre: Centre, recorder: Recorder,
+        callbacks: Callbacks, owner: Owner, history: dict[str, Any], lr: float | None,
+    ) -> None:  # fmt: skip
+        self._transport, self._job, self._centre = transport, job, centre
+        self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history
+        self.samples, self._lr = setup.intake.samples, lr
+        self.snapshot = Snapshot(setup.module, setup.layout)
+        self._validator: Validator | None = None
+        if setup.validation is not None:
+            feed = setup.validation.feed(setup.layout.dtype)
+            self._validator = Validator(setup.module, feed, job.loss, job.metrics)
+        self._val_samples = (setup.validation.samples or 0) if setup.validation else 0
+        self.epochs_closed = 0
+        self._validated_batches = 0
+        self._under_way: UnderWay | None = None
+
+    def epoch_due(self, clock: int, finished: bool) -> bool:
+        """Whether the clock (samples) has passed the end of an epoch; the last ends when all is done."""
+        last = self.epochs_closed + 1 >= self._job.epochs
+        return (
+            finished and self.epochs_closed < self._job.epochs
+            if last
+            else clock >= (self.epochs_closed + 1) * self.samples
+        )
+
+    def due(self, clock: int, batches: int, finished: bool) -> bool:
+        every = self._job.validate_every
+        inside = every is not None and batches // every > self._validated_batches // every
+        return inside or self.epoch_due(clock, finished)
+
+    async def reach(self, clock: int, batches: int, finished: bool) -> bool:
+        """Pass a point; returns whether training is to stop here."""
+        await self.settle()
+        entry = None
+        if self.epoch_due(clock, finished):
+            self.epochs_closed += 1
+            entry = self._recorder.close_epoch(self.epochs_closed, clock, self._lr)
+        self._validated_batches = batches
+        self.snapshot.take(self._centre.arena)
+        self._begin(entry, clock)
+        return self._owner.stop_training
+
+    def _begin(self, entry: Entry | None, clock: int) -> None:
+        if self._validator is None:
+            self._complete(entry)
+            return
+        self._callbacks.on_test_begin({})
+        self._under_way = UnderWay(self._validator.start(self._transport, self._val_samples), entry, clock)
+
+    def sources(self) -> list[Source]:
+        return [self._under_way.task] if self._under_way else []
+
+    async def settle(self) -> None:
+        """Wait for the validation under way, if there is one."""
+        if self._under_way:
+            await self._transport.wait([self._under_way.task])
+            self.collect()
+
+    def collect(self) -> None:
+        """Take in the validation that has ended."""
+        if self._under_way is None or not self._under_way.task.ready:
+            return
+        ended, self._under_way = self._under_way, None
+        found = ended.task.result()
+        point = {"samples": ended.samples, "epoch": ended.samples / self.samples, "seconds": self._transport.clock()}
+        self._history["validations"].append({**point, **found})
+        self._callbacks.on_test_end(found)
+        if ended.entry is not None:
+            ended.entry.update(found)
+        self._complete(ended.entry)
+
+    def _complete(self, entry: Entry | None) -> None:
+        """An epoch's entry is whole."""
+        if entry is None:
+            return
+        self._history["epochs"].append(entry)
+        self._callbacks.on_epoch_end(entry["epoch"] - 1, entry)
+        if entry["epoch"] < self._job.epochs and not self._owner.stop_training:
+            self._callbacks.on_epoch_begin(entry["epoch"], {})

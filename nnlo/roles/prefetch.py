@@ -1,0 +1,59 @@
+"""A worker's next batches, read aside while it computes."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+
+from nnlo.comm.base import Task, Transport
+from nnlo.data.dealing import Range
+from nnlo.data.feed import Batch, Feed
+
+#: Batches read ahead: what bounds a worker's memory.
+DEPTH = 4
+
+
+class Prefetch:
+    """The ranges that a worker was dealt, oldest first, and the batches of them that are being read."""
+
+    def __init__(self, transport: Transport, feed: Feed) -> None:
+        self._transport, self._feed = transport, feed
+        self.ranges: list[Range] = []
+        self._ahead: dict[tuple[int, int], Task[Batch | None]] = {}
+
+    def add(self, dealt: Range) -> None:
+        insort(self.ranges, dealt)
+        self._fill()
+
+    def _upcoming(self) -> Iterator[tuple[int, int]]:
+        for dealt in self.ranges:
+            for k in range(dealt.first, dealt.stop):
+                yield dealt.epoch, k
+
+    def _fill(self) -> None:
+        for place in islice(self._upcoming(), DEPTH):
+            if place not in self._ahead:
+                self._ahead[place] = self._transport.offload(partial(self._feed.read, *place), "reading")
+
+    async def next(self) -> Batch | None:
+        """The next batch; None where the worker's own generator has ended, and with it its range."""
+        dealt = self.ranges[0]
+        task = self._ahead[dealt.epoch, dealt.first]
+        if not task.ready:
+            await self._transport.wait([task])
+        del self._ahead[dealt.epoch, dealt.first]
+        batch = task.result()
+        if batch is None:
+            self._end(dealt.epoch)
+        else:
+            rest = Range(dealt.epoch, dealt.first + 1, dealt.count - 1)
+            self.ranges[0:1] = [rest] if rest.count else []
+        self._fill()
+        return batch
+
+    def _end(self, epoch: int) -> None:
+        """Forget what is left of an epoch."""
+        self.ranges = [dealt for dealt in self.ranges if dealt.epoch != epoch]
+        self._ahead = {place: task for place, task in self._ahead.items() if place[0] != epoch}

@@ -1,0 +1,63 @@
+"""What all ranks do before training: look at the data, build the model, and agree that they can start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from nnlo.comm.agree import agree, everywhere, share
+from nnlo.comm.base import Transport
+from nnlo.data.feed import as_batch
+from nnlo.errors import OptionsError
+from nnlo.flat import Arena, Layout
+from nnlo.model import check_fit
+from nnlo.roles.inspect import Sample
+from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
+from nnlo.training.job import Job
+from nnlo.training.seeds import Purpose, derived, seed_everything
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a rank starts with."""
+
+    module: nn.Module
+    layout: Layout
+    intake: Intake
+    validation: Validation | None
+
+    def arena_bytes(self, job: Job) -> int:
+        return Arena.nbytes(self.layout, len(job.metric_names))
+
+
+async def prepare(transport: Transport, job: Job) -> Setup:
+    """Set up this rank. Raises the same NnloError on every rank when one of them cannot start."""
+    intake = await training_intake(transport, job)
+    validation = await validation_intake(transport, job)
+    module, layout = await everywhere(transport, partial(build, job, intake.sample))
+    await same_model(transport, layout)
+    seed_everything(derived(job.seed, Purpose.RANK, transport.id))
+    return Setup(module, layout, intake, validation)
+
+
+def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout]:
+    """The model with its initial weights, tried on a few samples."""
+    seed_everything(derived(job.seed, Purpose.MODEL))
+    module = job.builder.build_model()
+    if not isinstance(module, nn.Module):
+        raise OptionsError(f"build_model() must return a torch module, not {type(module).__name__}")
+    layout = Layout.of(module)
+    if sample is not None:
+        batch = as_batch(sample.x, sample.y, layout.dtype)
+        check_fit(module, batch.x, batch.y, job.loss, job.metrics)
+    return module, layout
+
+
+async def same_model(transport: Transport, layout: Layout) -> None:
+    """Raises OptionsError on every rank when two of them built different models."""
+    digests = await share(transport, layout.digest)
+    odd = [peer for peer, other in zip(transport.peers, digests, strict=True) if other != digests[0]]
+    fault = f"rank {odd[0]} built another model than rank 0: build_model() must do the same everywhere" if odd else ""
+    await agree(transport, OptionsError(fault) if fault else None)

@@ -1,0 +1,1 @@
+"""What surrounds the algorithms: the job, its record, its files and its callbacks."""

@@ -1,0 +1,46 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nnlo.errors import DataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields an empty file beside `path` to be filled; in the end it is on the disk and takes the place of `path`.
+
+    Where the body raises, or leaves the file empty, `path` stays as it was and nothing else is left. The folder is made
+    if need be. Raises DataError where the file cannot be written.
+    """
+    scratch = path.with_name(f".nnlo-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.touch()
+        mode = scratch.stat().st_mode
+        yield scratch
+        if scratch.stat().st_size:
+            scratch.chmod(mode)  # safetensors makes its files for the owner alone, whatever the umask
+            flush(scratch)
+            os.replace(scratch, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot write ({reason}): make room there or name another --output") from error
+    finally:
+        discard(scratch)
+
+
+def flush(path: Path) -> None:
+    """Have the system put a written file on its disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def discard(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

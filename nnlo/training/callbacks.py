@@ -1,0 +1,119 @@
+"""Hooks into a training, under the names that Keras gives them, run on rank 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nnlo.errors import OptionsError
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Base of all callbacks: subclass it and override what you need.
+
+    `manager` is set before the first hook runs. `self.manager.stop_training = True` stops the training at the next
+    validation point; `self.manager.model` is the module with the weights just validated during `on_epoch_end`.
+    An exception in a hook ends the job.
+    """
+
+    manager: Any = None
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Before the first update; `logs` is empty."""
+
+    def on_train_end(self, logs: Logs) -> None:
+        """After the last validation; `logs` is the last epoch's history entry."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """The clock has come to `epoch`, counted from 0; `logs` is empty."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """`epoch`, counted from 0, is validated; `logs` is its history entry, with the val_ figures if there are any.
+
+        Updates of the next epoch may have come before it, since validation runs aside.
+        """
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """After update number `batch`, counted from 0, was applied to the centre: thousands of times a second.
+
+        `logs`: samples (the clock), epoch (with a fraction), staleness (centre steps), loss and metrics of the update.
+        """
+
+    def on_test_begin(self, logs: Logs) -> None:
+        """A validation begins; `logs` is empty."""
+
+    def on_test_end(self, logs: Logs) -> None:
+        """A validation is done; `logs` is its entry in the history's validations."""
+
+
+class Callbacks:
+    """Several callbacks as one; a hook that none overrides costs next to nothing.
+
+    Raises OptionsError for what is not an instance of Callback.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        self.callbacks = tuple(callbacks)
+        for callback in self.callbacks:
+            check_callback(callback)
+        self._train_begin = self._overridden("on_train_begin")
+        self._train_end = self._overridden("on_train_end")
+        self._epoch_begin = self._overridden("on_epoch_begin")
+        self._epoch_end = self._overridden("on_epoch_end")
+        self._train_batch_end = self._overridden("on_train_batch_end")
+        self._test_begin = self._overridden("on_test_begin")
+        self._test_end = self._overridden("on_test_end")
+
+    def _overridden(self, hook: str) -> tuple[Callable[..., None], ...]:
+        """The hooks of that name, in order, without those that do nothing."""
+        empty = getattr(Callback, hook)
+        hooks = [getattr(callback, hook) for callback in self.callbacks]
+        return tuple(one for one in hooks if getattr(one, "__func__", None) is not empty)
+
+    @property
+    def wants_updates(self) -> bool:
+        """Whether any overrides `on_train_batch_end`; otherwise its logs need not be made."""
+        return bool(self._train_batch_end)
+
+    def set_manager(self, manager: Any) -> None:
+        for callback in self.callbacks:
+            callback.manager = manager
+
+    def on_train_begin(self, logs: Logs) -> None:
+        for hook in self._train_begin:
+            hook(logs)
+
+    def on_train_end(self, logs: Logs) -> None:
+        for hook in self._train_end:
+            hook(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        for hook in self._epoch_begin:
+            hook(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        for hook in self._epoch_end:
+            hook(epoch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        for hook in self._train_batch_end:
+            hook(batch, logs)
+
+    def on_test_begin(self, logs: Logs) -> None:
+        for hook in self._test_begin:
+            hook(logs)
+
+    def on_test_end(self, logs: Logs) -> None:
+        for hook in self._test_end:
+            hook(logs)
+
+
+def check_callback(callback: object) -> None:
+    if isinstance(callback, type) and issubclass(callback, Callback):
+        raise OptionsError(f"callbacks: {callback.__name__} is a class: give an instance, {callback.__name__}()")
+    if not isinstance(callback, Callback):
+        raise OptionsError(
+            f"callbacks: {type(callback).__name__} is not a callback: make it a subclass of nnlo.Callback"
+        )

@@ -1,0 +1,43 @@
+"""One training job: what a manager was asked for, the same on every rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnlo.algos import ServerAlgorithm
+from nnlo.data.base import Data
+from nnlo.model import Loss, Metric, ModelBuilder
+from nnlo.optim import OptimizerSpec
+
+#: Bytes of samples shuffled together where no buffer is asked for.
+BUFFER_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """Data, model, algorithm and how long.
+
+    `optimizer` is the master's, None where the mode has none. `validate_every` is in batches, None for
+    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES.
+    """
+
+    data: Data
+    val_data: Data
+    train_files: list[str]
+    val_files: list[str]
+    builder: ModelBuilder
+    algorithm: ServerAlgorithm
+    optimizer: OptimizerSpec | None
+    loss: Loss
+    metrics: tuple[Metric, ...]
+    epochs: int
+    seed: int = 0
+    validate_every: int | None = None
+    shuffle_buffer: int | None = None
+    device: str = "auto"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return ("loss", *(metric.name for metric in self.metrics))

@@ -1,0 +1,158 @@
+"""What the master sees of a training, added up to one history entry an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Entry = dict[str, Any]
+
+NOT_FIGURES = frozenset(
+    ("epoch", "seconds", "samples", "updates", "refused", "refused_samples")
+    + ("staleness", "bytes_up", "bytes_down", "samples_per_second", "lr", "ranks")
+)
+"""What an entry holds beside its loss and metrics."""
+
+
+class Tally:
+    """What came from one worker since the epoch began; `sums` go with the recorder's metric names."""
+
+    __slots__ = ("busy_seconds", "bytes_down", "bytes_up", "refused", "samples", "sums", "updates")
+
+    def __init__(self, metrics: int) -> None:
+        self.samples = self.updates = self.refused = self.bytes_up = self.bytes_down = 0
+        self.busy_seconds = 0.0
+        self.sums = [0.0] * metrics
+
+
+class Recorder:
+    """Adds up plain numbers, since `update` runs for every update that the master gets.
+
+    metric_names: of the sums that come with an update, the first of them "loss".
+    clock: the training clock in seconds; the first epoch begins now, so make the recorder when training starts.
+    """
+
+    def __init__(self, metric_names: Sequence[str], clock: Callable[[], float]) -> None:
+        self.metric_names = tuple(metric_names)
+        self._clock = clock
+        self._places = range(len(self.metric_names))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began = self._clock()
+        self._tallies: dict[int, Tally] = {}
+        self._delays: dict[int, int] = {}
+        self._steps = self._refused_samples = 0
+
+    def _tally(self, worker: int) -> Tally:
+        return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
+
+    def update(
+        self,
+        worker: int,
+        samples: int,
+        sums: Sequence[float],
+        delay: int,
+        busy_seconds: float,
+        bytes_up: int,
+        steps: int = 1,
+    ) -> None:
+        """An update of `worker` was applied `delay` centre steps after it read the weights.
+
+        sums: of the loss and of each metric over its samples. busy_seconds: what the worker computed for it.
+        steps: the centre steps that it stands for: 1, or 0 where several updates make one step, which `step` counts.
+        """
+        tally = self._tallies.get(worker) or self._tally(worker)
+        tally.samples += samples
+        tally.updates += 1
+        tally.busy_seconds += busy_seconds
+        tally.bytes_up += bytes_up
+        own = tally.sums
+        for place in self._places:
+            own[place] += sums[place]
+        delays = self._delays
+        delays[delay] = delays.get(delay, 0) + 1
+        self._steps += steps
+
+    def step(self) -> None:
+        """The centre made one step out of updates that were recorded with `steps=0`."""
+        self._steps += 1
+
+    def refused(self, worker: int, samples: int) -> None:
+        """An update of `worker` was not applied, since it was not finite; its loss and metrics do not count."""
+        self._tally(worker).refused += 1
+        self._refused_samples += samples
+
+    def replied(self, worker: int, nbytes: int) -> None:
+        """A message of `nbytes` bytes went down to `worker`."""
+        self._tally(worker).bytes_down += nbytes
+
+    def close_epoch(self, epoch_number: int, clock_samples: int, lr: float) -> Entry:
+        """The history entry of the epoch that ends now, without its val_ figures; the next one begins.
+
+        epoch_number counts from 1; clock_samples is the master's clock. A mean over nothing is NaN. The rates of the
+        ranks add up to the epoch's.
+        """
+        seconds = self._clock()
+        elapsed = seconds - self._began
+        tallies = [tally for _, tally in sorted(self._tallies.items())]
+        entry = {
+            "epoch": epoch_number,
+            "seconds": seconds,
+            "samples": clock_samples,
+            "updates": self._steps,
+            "refused": sum(tally.refused for tally in tallies),
+            "refused_samples": self._refused_samples,
+            **self._means(tallies),
+            "staleness": staleness(self._delays),
+            "bytes_up": sum(tally.bytes_up for tally in tallies),
+            "bytes_down": sum(tally.bytes_down for tally in tallies),
+            "samples_per_second": ratio(sum(tally.samples for tally in tallies), elapsed),
+            "lr": lr,
+            "ranks": {str(worker): self._rank(tally, elapsed) for worker, tally in sorted(self._tallies.items())},
+        }
+        self._begin()
+        self._began = seconds
+        return entry
+
+    def _means(self, tallies: Sequence[Tally]) -> dict[str, float]:
+        samples = sum(tally.samples for tally in tallies)
+        return {
+            name: ratio(sum(tally.sums[place] for tally in tallies), samples)
+            for place, name in enumerate(self.metric_names)
+        }
+
+    def _rank(self, tally: Tally, elapsed: float) -> Entry:
+        return {
+            "samples": tally.samples,
+            "updates": tally.updates,
+            "refused": tally.refused,
+            **self._means([tally]),
+            "busy_seconds": tally.busy_seconds,
+            "samples_per_second": ratio(tally.samples, elapsed),
+            "bytes_up": tally.bytes_up,
+            "bytes_down": tally.bytes_down,
+        }
+
+
+def staleness(delays: dict[int, int]) -> dict[str, Any]:
+    """Mean, maximum and histogram (index = delay) of {delay: number of updates}."""
+    total = sum(delay * count for delay, count in delays.items())
+    top = max(delays, default=0)
+    histogram = [delays.get(delay, 0) for delay in range(top + 1)] if delays else []
+    return {"mean": ratio(total, sum(delays.values())), "max": top, "histogram": histogram}
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole, NaN where there is nothing to divide by."""
+    return part / whole if whole > 0 else math.nan
+
+
+def figures_of(entry: Entry) -> tuple[dict[str, float], dict[str, float]]:
+    """The loss and metrics of a history entry: in training, by name, and in validation, by names that begin with val_."""
+    figures = {
+        name: value for name, value in entry.items() if name not in NOT_FIGURES and isinstance(value, (int, float))
+    }
+    validated = {name: value for name, value in figures.items() if name.startswith("val_")}
+    return {name: value for name, value in figures.items() if name not in validated}, validated

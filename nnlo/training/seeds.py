@@ -1,0 +1,27 @@
+"""Random streams: every rank and every purpose has its own, derived from the one seed."""
+
+from __future__ import annotations
+
+import random
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Purpose(IntEnum):
+    MODEL = 0  # initial weights: the same on every rank
+    RANK = 1  # dropout and whatever user code draws: one stream a rank
+    SHUFFLE = 2  # the order of the samples: the same on every rank
+
+
+def derived(seed: int, purpose: Purpose, peer: int = 0) -> int:
+    """A 63-bit seed for one purpose of one rank."""
+    return int(np.random.SeedSequence([seed, purpose, peer]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's, numpy's and Python's global streams."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
