@@ -30,9 +30,10 @@ from nnlo.roles.worker import Worker
 from nnlo.threads import set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
-from nnlo.training.files import OutputFiles, write_history
+from nnlo.training.files import OutputFiles
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
+from nnlo.training.strict_json import dumps
 from nnlo.version import __version__
 
 FileList = str | Path | Sequence[str] | None
@@ -143,7 +144,9 @@ class MPIManager:
         history["outcome"] = outcome(master.failure, self.stop_training)
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None:
-            self.files.write(history, self.model)
+            self.files.write_history(history)
+            self.files.write_weights(self.model)
+            self.files.write_curves(history)
         await agree(transport, master.failure)
         return history
 
@@ -175,7 +178,7 @@ class MPIManager:
     def record_details(self, json_name: str | Path) -> None:
         """Write the history to a file of that name; on ranks other than 0 nothing happens."""
         if self.history is not None:
-            write_history(Path(json_name), self.history)
+            Path(json_name).write_text(dumps(self.history))
 
     def close(self) -> None:
         """Leave without training; every rank that made a manager calls it or `train()`."""

@@ -102,10 +102,6 @@ def abort() -> NoReturn:
     raise SystemExit(1)
 
 
-def world_comm() -> MPI.Intracomm:
-    return MPI.COMM_WORLD
-
-
 def library_version() -> str:
     return MPI.Get_library_version().splitlines()[0].strip(" \x00")
 

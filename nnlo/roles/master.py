@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,12 +46,11 @@ class Master:
         self.inbox = {peer: self._arena(channel.incoming) for peer, channel in self.channels.items()}
         self.centre = Centre(lambda: self._arena(transport.storage(nbytes)))
         self.recorder = Recorder(job.metric_names, transport.clock)
-        lr = job.optimizer.settings.get("lr") if job.optimizer else None
+        self.optimizer = job.optimizer.build(self.centre.arena.vector) if job.optimizer else None
+        lr = self.optimizer.lr if self.optimizer else math.nan
         self.milestones = Milestones(transport, job, setup, self.centre, self.recorder, callbacks, owner, history, lr)
         self.milestones.snapshot.put(self.centre.arena)
-        w = self.centre.arena.vector
-        self.optimizer = job.optimizer.build(w) if job.optimizer else None
-        self.state = self.algorithm.init_master(w, self.optimizer)
+        self.state = self.algorithm.init_master(self.centre.arena.vector, self.optimizer)
         unit = self.algorithm.sync_every
         self.dealer = Dealer(
             setup.intake.pools, workers, job.epochs,

@@ -40,7 +40,7 @@ class Milestones:
 
     def __init__(
         self, transport: Transport, job: Job, setup: Setup, centre: Centre, recorder: Recorder,
-        callbacks: Callbacks, owner: Owner, history: dict[str, Any], lr: float | None,
+        callbacks: Callbacks, owner: Owner, history: dict[str, Any], lr: float,
     ) -> None:  # fmt: skip
         self._transport, self._job, self._centre = transport, job, centre
         self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history

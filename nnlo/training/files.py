@@ -77,10 +77,14 @@ class OutputFiles:
                 f"--output {self.folder}: {', '.join(taken)} already there: give another --trial-name, or --overwrite"
             )
 
+    def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
+        """Everything; returns the files that there are now. Raises DataError where one cannot be written."""
+        written = [self.write_history(history), *self.write_weights(module)]
+        drawn = self.write_curves(history)
+        return (*written, drawn) if drawn else tuple(written)
+
     def write_history(self, history: Mapping[str, Any]) -> Path:
-        """Strict JSON: numbers that are not finite are null, as pandas reads them."""
-        with replacing(self.history) as scratch:
-            scratch.write_text(dumps(history), encoding="utf-8")
+        write_history(self.history, history)
         return self.history
 
     def write_weights(self, module: nn.Module) -> WeightFiles:
@@ -101,6 +105,12 @@ class OutputFiles:
         with replacing(self.curves) as scratch:
             drawn = draw(history, scratch)
         return self.curves if drawn else None
+
+
+def write_history(path: Path, history: Mapping[str, Any]) -> None:
+    """Strict JSON: numbers that are not finite are null, which pandas reads as NaN. Raises DataError."""
+    with replacing(path) as scratch:
+        scratch.write_text(dumps(history), encoding="utf-8")
 
 
 def check_name(trial_name: str) -> None:

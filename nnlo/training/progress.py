@@ -1,7 +1,7 @@
 """How far a training has come: a bar on a terminal, otherwise a line every few seconds and one an epoch.
 
-    epoch  3/20   45%  loss 0.1230  acc 0.9631  staleness 1.0  21.4k samples/s  ETA   0:12
-    epoch  3/20  done  loss 0.1187  acc 0.9642  staleness 1.0  21.3k samples/s  ETA   0:11  val_loss 0.0981  val_acc 0.9701
+    epoch 3/9   45%  loss 0.1230  acc 0.9631  staleness 1.0  21.4k samples/s  ETA   0:12
+    epoch 3/9  done  loss 0.1187  acc 0.9642  staleness 1.0  21.3k samples/s  ETA   0:11  val_loss 0.0981  val_acc 0.97
 
 A line in between shows the means of the updates since the last one; a line that ends an epoch, its history entry.
 """
@@ -217,8 +217,9 @@ def figure(value: float) -> str:
 
 def rate_text(rate: float) -> str:
     """Always as wide: 21.4k samples/s."""
-    unit, size = next(((unit, size) for unit, size in (("M", 1e6), ("k", 1e3)) if rate >= size), ("", 1.0))
-    text = "?" if math.isnan(rate) else f"{rate / size:.{0 if rate / size >= 100 else 1}f}{unit}"
+    size, unit = (1e6, "M") if rate >= 1e6 else (1e3, "k") if rate >= 1e3 else (1.0, "")
+    scaled = rate / size
+    text = "?" if math.isnan(rate) else f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.1f}{unit}"
     return f"{text:>5} samples/s"
 
 

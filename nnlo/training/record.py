@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Entry = dict[str, Any]
 
-NOT_FIGURES = frozenset(
-    ("epoch", "seconds", "samples", "updates", "refused", "refused_samples")
-    + ("staleness", "bytes_up", "bytes_down", "samples_per_second", "lr", "ranks")
-)
+COUNTS = ("epoch", "seconds", "samples", "updates", "refused", "refused_samples", "bytes_up", "bytes_down")
+NOT_FIGURES = frozenset((*COUNTS, "staleness", "samples_per_second", "lr", "ranks"))
 """What an entry holds beside its loss and metrics."""
 
 
@@ -49,19 +47,12 @@ class Recorder:
         return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
 
     def update(
-        self,
-        worker: int,
-        samples: int,
-        sums: Sequence[float],
-        delay: int,
-        busy_seconds: float,
-        bytes_up: int,
-        steps: int = 1,
+        self, worker: int, samples: int, sums: Sequence[float], delay: int, busy_seconds: float, bytes_up: int
     ) -> None:
-        """An update of `worker` was applied `delay` centre steps after it read the weights.
+        """An update of `worker` was applied `delay` centre steps after the weights that it was computed from.
 
-        sums: of the loss and of each metric over its samples. busy_seconds: what the worker computed for it.
-        steps: the centre steps that it stands for: 1, or 0 where several updates make one step, which `step` counts.
+        sums: of the loss and of each metric over its samples. busy_seconds: what the worker computed for it. The step
+        itself is counted by `step`: one step may be made of several updates.
         """
         tally = self._tallies.get(worker) or self._tally(worker)
         tally.samples += samples
@@ -73,10 +64,9 @@ class Recorder:
             own[place] += sums[place]
         delays = self._delays
         delays[delay] = delays.get(delay, 0) + 1
-        self._steps += steps
 
     def step(self) -> None:
-        """The centre made one step out of updates that were recorded with `steps=0`."""
+        """The centre made one step, out of one update or of several."""
         self._steps += 1
 
     def refused(self, worker: int, samples: int) -> None:
@@ -88,7 +78,7 @@ class Recorder:
         """A message of `nbytes` bytes went down to `worker`."""
         self._tally(worker).bytes_down += nbytes
 
-    def close_epoch(self, epoch_number: int, clock_samples: int, lr: float) -> Entry:
+    def close_epoch(self, epoch_number: int, clock_samples: int, lr: float | None) -> Entry:
         """The history entry of the epoch that ends now, without its val_ figures; the next one begins.
 
         epoch_number counts from 1; clock_samples is the master's clock. A mean over nothing is NaN. The rates of the
@@ -149,10 +139,10 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else math.nan
 
 
-def figures_of(entry: Entry) -> tuple[dict[str, float], dict[str, float]]:
-    """The loss and metrics of a history entry: in training, by name, and in validation, by names that begin with val_."""
-    figures = {
-        name: value for name, value in entry.items() if name not in NOT_FIGURES and isinstance(value, (int, float))
+def figures_of(entry: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """The loss and metrics of a history entry: those of training, and the val_ ones."""
+    known = {
+        name: value for name, value in entry.items() if isinstance(value, (int, float)) and name not in NOT_FIGURES
     }
-    validated = {name: value for name, value in figures.items() if name.startswith("val_")}
-    return {name: value for name, value in figures.items() if name not in validated}, validated
+    trained = {name: value for name, value in known.items() if not name.startswith("val_")}
+    return trained, {name: value for name, value in known.items() if name not in trained}
