@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import nnlo
 from nnlo.cli import Command, build, run
 from nnlo.data.prepare import Prepared, prepare, preparers
 from nnlo.errors import OptionsError
@@ -19,9 +20,9 @@ PROG = "GetData"
 class DataSet(Options):
     """Data set."""
 
-    name: str = option("", help="the data set", hidden=True)
+    name: str | None = option(None, help=f"the data set: {' or '.join(preparers)}", positional=True)
     dest: Path | None = option(
-        None, metavar="DIR", help="folder to make it in (default $NNLO_DATA, or else a cache folder)"
+        None, metavar="DIR", help="folder to make it in (default $NNLO_DATA, else ~/.cache/nnlo)"
     )
     source: Path | None = option(
         None, metavar="DIR", help="folder of the downloaded .gz files; without it they are fetched"
@@ -30,16 +31,9 @@ class DataSet(Options):
     test_pieces: int | None = option(None, metavar="N", help="files to cut the test samples into", at_least=1)
     overwrite: bool = option(False, help="make it again where it is there already")
 
-    def check(self) -> None:
-        if not self.name:
-            raise OptionsError(f"name a data set: {' or '.join(f'{PROG} {name}' for name in preparers)}")
-
 
 def command() -> Command:
-    made = Command(PROG, "Make a data set as HDF5 pieces and file lists.", [DataSet])
-    made.parser.add_argument("name", nargs="?", help=f"the data set: {', '.join(preparers)}")
-    made.hints["name"] = str
-    return made
+    return Command(PROG, "Make a data set as HDF5 pieces and file lists.", [DataSet], version=nnlo.__version__)
 
 
 def story(done: Prepared) -> str:
@@ -56,6 +50,8 @@ def story(done: Prepared) -> str:
 
 def get_data(argv: Sequence[str] | None = None) -> None:
     options = build(DataSet, command().parse(argv))
+    if options.name is None:
+        raise OptionsError(f"name a data set: {' or '.join(f'{PROG} {name}' for name in preparers)}")
     done = prepare(
         options.name,
         options.dest,

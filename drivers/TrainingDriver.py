@@ -10,14 +10,15 @@ from nnlo import Algo, H5Data, ModelPytorch, MPIManager
 from nnlo.algos import MODES
 from nnlo.cli import Command, build, launched_rank, run
 from nnlo.comm import world_comm
+from nnlo.comm.agree import together
 from nnlo.data.prepare import prepare, prepared
 from nnlo.errors import OptionsError
 from nnlo.logs import LOG, set_up
 from nnlo.model import ModelSource, load_model
 from nnlo.training.arguments import (
-    SECTIONS,
     DataArguments,
     ModelArguments,
+    OptimizerArguments,
     OutputArguments,
     TrainingArguments,
     optimizer_settings,
@@ -25,15 +26,20 @@ from nnlo.training.arguments import (
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
+NOTES = "A model may bring defaults of its own, which go before those shown here."
+
+Values = Mapping[str, Any]
 
 
 def command() -> Command:
-    return Command(PROG, DESCRIPTION, [*SECTIONS, *(MODES[name].options for name in MODES)], nnlo.__version__)
+    modes = [MODES[name].options for name in MODES]
+    sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
-def model_defaults(source: ModelSource, given: Mapping[str, Any]) -> dict[str, Any]:
+def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     """The options that suit the model; those of its optimizer only where no other one is asked for."""
-    defaults = dict(source.defaults)
+    defaults = line.checked(source.defaults, f"get_model.defaults of model '{source.name}'")
     if given.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
         for name in ("lr", "momentum", "optimizer_params"):
             defaults.pop(name, None)
@@ -55,36 +61,19 @@ def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any]:
     return lists
 
 
-def make_manager(given: Mapping[str, Any]) -> MPIManager:
+def make_manager(line: Command, given: Values) -> MPIManager:
     """What the options ask for."""
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
-    defaults = model_defaults(source, given)
-    model = build(ModelArguments, given, defaults)
-    data = build(DataArguments, given, defaults)
-    training = build(TrainingArguments, given, defaults)
-    mode = build(MODES[training.mode].options, given, defaults)
-    algo = Algo(
-        training.optimizer,
-        mode=training.mode,
-        loss=model.loss,
-        metrics=model.metrics or None,
-        validate_every=training.validate_every,
-        fused=training.fused,
-        **mode.record(),
-        **optimizer_settings(training),
-    )
-    comm = world_comm()
+    layers = given, model_defaults(line, source, given)
+    model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
+    algo = make_algo(model, training, layers)
     train_list, val_list = data_lists(data, source)
-    sections = (model, data, training, output)
+    comm = world_comm()
     return MPIManager(
         comm,
-        H5Data(
-            data.batch,
-            named("features_name", data, source.features, given),
-            named("labels_name", data, source.labels, given),
-        ),
+        make_data(data, source, given),
         algo,
         ModelPytorch(comm, source, **model.model_params),
         training.epochs,
@@ -97,13 +86,29 @@ def make_manager(given: Mapping[str, Any]) -> MPIManager:
         shuffle_buffer=data.shuffle_buffer,
         wait=training.wait,
         verbose=True,
-        arguments={name: value for section in sections for name, value in section.record().items()},
+        arguments=model.record() | data.record() | training.record() | output.record(),
     )
 
 
-def named(flag: str, data: DataArguments, of_model: Any, given: Mapping[str, Any]) -> Any:
-    """A dataset's name (with its adaptor, where the model has one): a flag wins over the model."""
-    return getattr(data, flag) if flag in given or of_model is None else of_model
+def make_algo(model: ModelArguments, training: TrainingArguments, layers: tuple[Values, ...]) -> Algo:
+    optimizer = build(OptimizerArguments, *layers)
+    return Algo(
+        optimizer.optimizer,
+        mode=training.mode,
+        loss=model.loss,
+        metrics=model.metrics or None,
+        validate_every=training.validate_every,
+        fused=optimizer.fused,
+        **build(MODES[training.mode].options, *layers).record(),
+        **optimizer_settings(optimizer),
+    )
+
+
+def make_data(data: DataArguments, source: ModelSource, given: Values) -> H5Data:
+    """The files' reader; where no flag names a dataset, the model may, with an adaptor."""
+    features = data.features_name if "features_name" in given else source.features or data.features_name
+    labels = data.labels_name if "labels_name" in given else source.labels or data.labels_name
+    return H5Data(data.batch, features, labels)
 
 
 def summary(manager: MPIManager) -> str:
@@ -116,7 +121,8 @@ def summary(manager: MPIManager) -> str:
 
 
 def train(argv: Sequence[str] | None = None) -> None:
-    manager = make_manager(command().parse(argv))
+    line = command()
+    manager = together(lambda: make_manager(line, line.parse(argv)))
     if manager.train() is not None:
         print(summary(manager), flush=True)
 

@@ -54,7 +54,7 @@ def _parameter_range() -> list[Any]:
 
 get_model.defaults = {
     "optimizer": "adam",
-    "lr": 1e-3,
+    "lr": 3e-3,
     "batch": 100,
     "epochs": 3,
     "loss": "categorical_crossentropy",

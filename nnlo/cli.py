@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import functools
 import os
 import sys
 import typing
@@ -18,9 +20,11 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from nnlo.errors import NnloError, OptionsError
-from nnlo.options import Options, base_type, flag_of, parse_value
+from nnlo.options import Options, checked, flag_of, parse_value, plain_type
 
-O = TypeVar("O", bound=Options)
+T = TypeVar("T", bound=Options)
+
+EPILOG = "Names may be written with - or _ and shortened while they fit one option alone; --no-NAME turns a switch off."
 
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
@@ -37,7 +41,7 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose complaints are one line, and whose help is printed by rank 0 alone."""
 
     def error(self, message: str) -> NoReturn:
-        raise OptionsError(f"{message} (see {self.prog} --help)")
+        raise OptionsError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if launched_rank() == 0:
@@ -50,80 +54,148 @@ class Command:
     The first line of a class's docstring titles its group.
     """
 
-    def __init__(self, prog: str, description: str, sections: Sequence[type[Options]], version: str = "") -> None:
-        self.parser = Parser(prog=prog, description=description, argument_default=argparse.SUPPRESS)
-        self.hints: dict[str, Any] = {}
-        if version:
-            self.parser.add_argument("--version", action="version", version=f"%(prog)s {version}", help="print it")
-        self.parser.add_argument("--config", metavar="FILE.yaml", help="read options from this file; flags win over it")
+    def __init__(
+        self, prog: str, description: str, sections: Sequence[type[Options]], *, version: str = "", notes: str = ""
+    ) -> None:
+        self.parser = Parser(
+            prog=prog,
+            usage=f"{prog} {' '.join(positionals(sections))}[options]",
+            description=description,
+            epilog=f"{notes} {EPILOG}".strip(),
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            add_help=False,
+            formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=30),
+        )
+        self._fields: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+        self._add_general(version)
         for section in sections:
             self._add_section(section)
+
+    def _add_general(self, version: str) -> None:
+        group = self.parser.add_argument_group("General")
+        group.add_argument("-h", "--help", action="help", help="show this help and exit")
+        if version:
+            group.add_argument("--version", action="version", version=f"%(prog)s {version}", help="show it and exit")
+        group.add_argument(
+            "--config", metavar="FILE.yaml", help="take options from this file, by their names here; flags win over it"
+        )
 
     def _add_section(self, section: type[Options]) -> None:
         group = self.parser.add_argument_group((section.__doc__ or section.__name__).splitlines()[0].rstrip("."))
         hints = typing.get_type_hints(section)
         for field in dataclasses.fields(section):
-            if not field.metadata.get("hidden"):
-                self.hints[field.name] = hints[field.name]
-                add_flag(group, field, hints[field.name])
+            self._fields[field.name] = field, hints[field.name]
+            add_argument(group, field, hints[field.name])
 
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
-        """The options that the user gave, by field name; what was not given is absent."""
-        given = self._parse_flags(sys.argv[1:] if argv is None else argv)
-        if config := given.pop("config", None):
-            given = {**self._read_config(Path(config)), **given}
-        return given
+        """The options that the user gave, by field name; what was not given is absent. Raises OptionsError."""
+        words = [self._whole(word) for word in (sys.argv[1:] if argv is None else argv)]
+        known, unknown = self.parser.parse_known_args(words)
+        if unknown:
+            raise OptionsError(f"unexpected argument {unknown[0]!r}{self._hint('-' + unknown[0], self._flags())}")
+        given = vars(known)
+        config = given.pop("config", None)
+        flags = self.checked(given)
+        return flags if config is None else {**self._read_config(Path(config)), **flags}
 
-    def _parse_flags(self, argv: Sequence[str]) -> dict[str, Any]:
-        texts = vars(self.parser.parse_args([normalised(word) for word in argv]))
-        return {k: self._value(k, v) if isinstance(v, str) else v for k, v in texts.items()}
+    def _flags(self) -> list[str]:
+        return [flag for action in self.parser._actions for flag in action.option_strings if flag.startswith("--")]
 
-    def _value(self, name: str, text: str) -> Any:
-        return text if name == "config" else parse_value(name, text, self.hints[name])
+    def _whole(self, word: str) -> str:
+        """A flag as it was declared: `--train_d=a_b` as `--train-data=a_b`; other words as they are."""
+        if not word.startswith("--") or word == "--":
+            return word
+        name, sign, value = word.partition("=")
+        name, flags = name.replace("_", "-"), self._flags()
+        fits = [name] if name in flags else [flag for flag in flags if flag.startswith(name)]
+        if len(fits) > 1:
+            raise OptionsError(f"{name} is short for several options: choose one of {', '.join(fits)}")
+        if not fits:
+            raise OptionsError(f"unknown option {name}{self._hint(name, flags)}")
+        return fits[0] + sign + value
+
+    def _hint(self, name: str, known: Sequence[str]) -> str:
+        """How to go on: with the known name nearest to `name`, or with the list of them."""
+        near = difflib.get_close_matches(name, known, 1)
+        return f": did you mean {near[0]}?" if near else f": {self.parser.prog} --help lists the options"
+
+    def checked(self, values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+        """Options by name as their fields want them; `source` is whom to blame. Raises OptionsError."""
+        try:
+            return {name: self._value(name, value) for name, value in values.items()}
+        except OptionsError as error:
+            raise OptionsError(f"{source}: {error}" if source else str(error)) from None
+
+    def _value(self, name: str, value: Any) -> Any:
+        if name not in self._fields:
+            raise OptionsError(f"unknown option '{name}'{self._hint(name, list(self._fields))}")
+        field, hint = self._fields[name]
+        return checked(field, hint, parse_value(name, value, hint) if isinstance(value, str) else value)
 
     def _read_config(self, path: Path) -> dict[str, Any]:
         try:
-            content = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise OptionsError(f"--config {path}: {first_line(error)}") from None
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise OptionsError(f"--config {path}: {reason(error)}: give a YAML file of options") from None
+        if content is None:
+            return {}
         if not isinstance(content, dict):
-            raise OptionsError(f"--config {path}: expected a mapping of option names to values")
+            raise OptionsError(f"--config {path}: expected lines of the form 'option: value', not one {kind(content)}")
         values = {str(key).replace("-", "_"): value for key, value in content.items()}
-        if unknown := sorted(set(values) - set(self.hints)):
-            raise OptionsError(f"--config {path}: unknown option {unknown[0]}; known are {', '.join(self.hints)}")
-        return {k: self._value(k, v) if isinstance(v, str) else v for k, v in values.items()}
+        return self.checked(values, f"--config {path}")
 
 
-def normalised(word: str) -> str:
-    """`--train_data=a_b` as `--train-data=a_b`."""
-    name, sign, value = word.partition("=")
-    return (name.replace("_", "-") if name.startswith("--") else name) + sign + value
+def positionals(sections: Sequence[type[Options]]) -> list[str]:
+    """The positional options, as the usage line shows them."""
+    fields = [field for section in sections for field in dataclasses.fields(section)]
+    return [f"{field.name.upper()} " for field in fields if field.metadata["positional"]]
 
 
-def add_flag(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
-    kind, _ = base_type(hint)
+def add_argument(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    text = field.metadata["help"].replace("%", "%%")
-    if kind is bool:
-        flag, action = (flag_of("no_" + field.name), "store_false") if default else (flag_of(field.name), "store_true")
-        group.add_argument(flag, dest=field.name, action=action, help=text)
+    if plain_type(hint)[0] is bool:
+        add_switch(group, field, default)
         return
-    shown = "" if default in (None, (), {}) else f" (default {join(default)})"
-    choices = field.metadata.get("choices")
-    offered = f": {', '.join(choices())}" if choices else ""
-    group.add_argument(
-        flag_of(field.name),
-        dest=field.name,
-        metavar=field.metadata.get("metavar") or field.name.split("_")[-1].upper(),
-        help=f"{text}{offered.replace('%', '%%')}{shown}",
-    )
+    choices = field.metadata["choices"]
+    notes = [f"one of {', '.join(choices())}"] if choices else []
+    notes += [] if default in (None, (), {}) else [f"default {shown(default)}"]
+    text = field.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
+    metavar = field.metadata["metavar"] or field.name.split("_")[-1].upper()
+    if field.metadata["positional"]:
+        group.add_argument(field.name, nargs="?", metavar=metavar, help=escaped(text))
+    else:
+        group.add_argument(flag_of(field.name), dest=field.name, metavar=metavar, help=escaped(text))
 
 
-def join(default: Any) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+def add_switch(group: Any, field: dataclasses.Field[Any], default: Any) -> None:
+    """`--name` and `--no-name`; the second is shown where the switch is on by default."""
+    yes, no, text = flag_of(field.name), flag_of("no_" + field.name), escaped(field.metadata["help"])
+    if default:
+        group.add_argument(yes, dest=field.name, action=argparse.BooleanOptionalAction, help=f"{text} (default {yes})")
+    else:
+        group.add_argument(yes, dest=field.name, action="store_true", help=text)
+        group.add_argument(no, dest=field.name, action="store_false", help=argparse.SUPPRESS)
 
 
-def build(section: type[O], *layers: Mapping[str, Any]) -> O:
+def escaped(text: str) -> str:
+    """`text` for argparse, which takes % for its own."""
+    return text.replace("%", "%%")
+
+
+def shown(default: Any) -> str:
+    """A default value as one would write it."""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def kind(content: Any) -> str:
+    """What a YAML file holds, in plain words."""
+    return "list" if isinstance(content, list) else f"value {str(content)[:40]!r}"
+
+
+def build(section: type[T], *layers: Mapping[str, Any]) -> T:
     """An instance of `section` from dictionaries of values; the first that has a name wins."""
     names = {field.name for field in dataclasses.fields(section)}
     values: dict[str, Any] = {}
@@ -132,11 +204,12 @@ def build(section: type[O], *layers: Mapping[str, Any]) -> O:
     return section(**values)
 
 
-def first_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (" ".join(str(error).split()) or type(error).__name__)[:500]
+def reason(error: Exception) -> str:
+    """Why a text file cannot be used, on one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "not a text file"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split())[:500]
 
 
 def run(prog: str, main: Callable[[], None]) -> NoReturn:
@@ -145,6 +218,6 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
         main()
     except NnloError as error:
         if launched_rank() == 0:
-            print(f"{prog}: {error}", file=sys.stderr, flush=True)
+            print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     sys.exit(0)

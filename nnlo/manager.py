@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import platform
 import socket
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +17,7 @@ from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
 from nnlo.data.lists import file_list
-from nnlo.errors import NnloError, OptionsError
+from nnlo.errors import OptionsError
 from nnlo.model import ModelBuilder
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
@@ -31,13 +26,12 @@ from nnlo.threads import set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.files import OutputFiles
+from nnlo.training.history import History, begin_history, outcome, peak_memory
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
 from nnlo.training.strict_json import dumps
-from nnlo.version import __version__
 
 FileList = str | Path | Sequence[str] | None
-History = dict[str, Any]
 
 
 class MPIManager:
@@ -98,7 +92,6 @@ class MPIManager:
         self.stop_training = False
         self.model: nn.Module | None = None
         self.history: History | None = None
-        self._leave_in_order = isinstance(self.world, VirtualWorld)
         atexit.register(self._check_left)
 
     def train(self) -> History | None:
@@ -107,7 +100,7 @@ class MPIManager:
         Raises, on every rank alike, OptionsError or DataError before training if something cannot
         work, and TrainingError if training cannot go on.
         """
-        self._leave_in_order = True
+        atexit.unregister(self._check_left)
         self.history = self.world.run(self._main)
         return self.history
 
@@ -121,10 +114,10 @@ class MPIManager:
         setup = await prepare(transport, self.job)
         if transport.rank:
             await Worker(transport, self.job, setup).run()
+            await share(transport, peak_memory())
             await agree(transport, None)
             return None
-        history = {**self._begin_history(setup, hosts), "threads": threads}
-        return await self._master(transport, setup, history)
+        return await self._master(transport, setup, self._begin_history(setup, hosts, threads))
 
     def _check_files(self) -> None:
         if self.files is not None:
@@ -138,35 +131,30 @@ class MPIManager:
         self.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
         callbacks.on_epoch_begin(0, {})
-        began = transport.clock()
         await master.run()
-        history["seconds"] = transport.clock() - began
+        history["seconds"] = master.seconds()
         history["outcome"] = outcome(master.failure, self.stop_training)
+        peaks = await share(transport, peak_memory())
+        history["peak_memory_bytes"] = dict(zip(map(str, transport.peers), peaks, strict=True))
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None:
-            self.files.write_history(history)
-            self.files.write_weights(self.model)
-            self.files.write_curves(history)
+            self.files.write(history, self.model)
         await agree(transport, master.failure)
         return history
 
-    def _begin_history(self, setup: Setup, hosts: list[str]) -> History:
-        return {
-            "nnlo": __version__,
-            "model": self.job.builder.name,
-            "trial": self.files.trial_name if self.files else None,
-            "arguments": self.arguments,
-            "versions": versions(),
-            "seed": self.job.seed,
-            "ranks": len(hosts),
-            "hosts": hosts,
-            "parameters": setup.layout.numel,
-            "train_samples": setup.intake.samples,
-            "val_samples": setup.validation.samples if setup.validation else 0,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "epochs": [],
-            "validations": [],
-        }
+    def _begin_history(self, setup: Setup, hosts: list[str], threads: int) -> History:
+        return begin_history(
+            model=self.job.builder.name,
+            trial=self.files.trial_name if self.files else None,
+            arguments=self.arguments,
+            seed=self.job.seed,
+            ranks=len(hosts),
+            hosts=hosts,
+            threads=threads,
+            parameters=setup.layout.numel,
+            train_samples=setup.intake.samples,
+            val_samples=setup.validation.samples if setup.validation else 0,
+        )
 
     def figure_of_merit(self) -> float | None:
         """The last validation loss, or the last training loss where nothing was validated; on rank 0."""
@@ -182,15 +170,11 @@ class MPIManager:
 
     def close(self) -> None:
         """Leave without training; every rank that made a manager calls it or `train()`."""
-        self._leave_in_order = True
+        atexit.unregister(self._check_left)
 
     def _check_left(self) -> None:
         """At exit: a rank that leaves without `train()` would let the others wait for ever."""
-        if not self._leave_in_order and self.world.size > 1:
-            self._leave_in_order = True
-            self.world.abandon(
-                "this rank ended without calling train() on its MPIManager: call train() (or close()) on every rank"
-            )
+        self.world.abandon("it made an MPIManager and ended without train(): call train() (or close()) on every rank")
 
 
 def choose_world(comm: Any, wait: str) -> World:
@@ -202,16 +186,3 @@ def choose_world(comm: Any, wait: str) -> World:
     from nnlo.comm.mpi import MpiWorld
 
     return MpiWorld(comm, spin=wait == "spin")
-
-
-def outcome(failure: NnloError | None, stopped: bool) -> str:
-    if failure is not None:
-        return f"failed: {failure}"
-    return "stopped" if stopped else "done"
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    mpi = sys.modules.get("nnlo.comm.mpi")
-    library = {"mpi": mpi.library_version()} if mpi else {}
-    return {**found, "h5py": h5py.__version__, **library}

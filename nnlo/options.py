@@ -15,14 +15,22 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nnlo.errors import OptionsError
 
-Choices = Callable[[], Iterable[str]]
+
+class Names(Protocol):
+    """Names to choose from, for example a `Registry`."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+
+Choices = Callable[[], Names]
 
 
 def option(
@@ -34,12 +42,12 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    hidden: bool = False,
+    positional: bool = False,
 ) -> Any:
     """Declare one field of an `Options` class: its default, its sentence of help and its limits.
 
-    `choices` is a function, so that a plug-in registered later is still offered. A `hidden` option
-    has no flag of its own: another part of the program sets it.
+    `choices` is a function, so that a plug-in registered later is still offered; what it returns may
+    know more names than it lists. A `positional` option is given by its place, without a flag.
     """
     metadata = {
         "help": help,
@@ -48,7 +56,7 @@ def option(
         "at_least": at_least,
         "above": above,
         "at_most": at_most,
-        "hidden": hidden,
+        "positional": positional,
     }
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -66,9 +74,7 @@ class Options:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = checked_type(field.name, getattr(self, field.name), hints[field.name])
-            object.__setattr__(self, field.name, value)
-            check_limits(field, value)
+            object.__setattr__(self, field.name, checked(field, hints[field.name], getattr(self, field.name)))
         self.check()
 
     def check(self) -> None:
@@ -90,18 +96,16 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def base_type(hint: Any) -> tuple[Any, bool]:
-    """The type behind a hint, and whether None is allowed: `int | None` gives `(int, True)`."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [a for a in typing.get_args(hint) if a is not type(None)]
-        return inner[0], True
-    return typing.get_origin(hint) or hint, False
+def checked(field: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    """`value` as the field wants it, within its limits. Raises OptionsError."""
+    value = checked_type(field.name, value, hint)
+    check_limits(field, value)
+    return checked_choice(field, value)
 
 
 def checked_type(name: str, value: Any, hint: Any) -> Any:
     """`value` as its hint wants it; numbers and paths are converted where nothing is lost."""
-    kind, optional = base_type(hint)
-    kind = typing.get_origin(kind) or kind
+    kind, optional = plain_type(hint)
     if value is None and optional:
         return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -109,32 +113,63 @@ def checked_type(name: str, value: Any, hint: Any) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is tuple and isinstance(value, (list, str)):
-        return tuple(split_words(value) if isinstance(value, str) else value)
-    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        value = tuple(split_words(value) if isinstance(value, str) else value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)) and has_names(value):
         return value
     raise OptionsError(f"{flag_of(name)} must be {wanted(kind)}, not {value!r}")
 
 
+def plain_type(hint: Any) -> tuple[type, bool]:
+    """The class behind a hint, and whether None is allowed: `int | None` gives `(int, True)`."""
+    optional = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    if optional:
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    return typing.get_origin(hint) or hint, optional
+
+
+def has_names(value: Any) -> bool:
+    """Whether the items of a tuple or the keys of a dictionary are texts."""
+    return not isinstance(value, (tuple, dict)) or all(isinstance(name, str) for name in value)
+
+
+WANTED = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    Path: "a path",
+    tuple: "a list of names",
+    dict: "settings by name",
+}
+
+
 def wanted(kind: type) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
-    return names.get(kind, f"a {kind.__name__}")
+    return WANTED.get(kind, f"a {kind.__name__}")
 
 
 def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
     flag, limits = flag_of(field.name), field.metadata
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionsError(f"{flag} must be a finite number, not {value}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        low, above, high = limits.get("at_least"), limits.get("above"), limits.get("at_most")
-        if low is not None and value < low:
-            raise OptionsError(f"{flag} must be at least {low:g}, not {value:g}")
-        if above is not None and value <= above:
-            raise OptionsError(f"{flag} must be above {above:g}, not {value:g}")
-        if high is not None and value > high:
-            raise OptionsError(f"{flag} must be at most {high:g}, not {value:g}")
-    choices = limits.get("choices")
-    if choices is not None and value is not None and value not in set(known := list(choices())):
-        raise OptionsError(f"{flag}: unknown value {value!r}: choose one of {', '.join(known)}")
+    low, above, high = limits.get("at_least"), limits.get("above"), limits.get("at_most")
+    if low is not None and value < low:
+        raise OptionsError(f"{flag} must be at least {low:g}, not {value}")
+    if above is not None and value <= above:
+        raise OptionsError(f"{flag} must be above {above:g}, not {value}")
+    if high is not None and value > high:
+        raise OptionsError(f"{flag} must be at most {high:g}, not {value}")
+
+
+def checked_choice(field: dataclasses.Field[Any], value: Any) -> Any:
+    """`value`, or its lower case where that alone is one of the choices."""
+    choices = field.metadata.get("choices")
+    if choices is None or value is None or value in (known := choices()):
+        return value
+    if value.lower() in known:
+        return value.lower()
+    raise OptionsError(f"{flag_of(field.name)}: unknown value {value!r}: choose one of {', '.join(known)}")
 
 
 def split_words(text: str) -> list[str]:
@@ -149,25 +184,25 @@ def parse_params(text: str) -> dict[str, Any]:
         except ValueError as error:
             raise OptionsError(f"not a JSON object: {text!r} ({error})") from None
     pairs = [word.partition("=") for word in split_words(text)]
-    if any(not sign for _, sign, _ in pairs):
+    if any(not key.strip() or not sign for key, sign, _ in pairs):
         raise OptionsError(f"expected key=value,key=value or a JSON object, not {text!r}")
     return {key.strip().replace("-", "_"): literal(value.strip()) for key, _, value in pairs}
 
 
 def literal(text: str) -> Any:
-    """A number, true, false or null where `text` reads as one, the text itself otherwise."""
+    """A number, true, false or null where `text` reads as one (also True, False and None), else the text itself."""
+    words = {"True": True, "False": False, "None": None}
     try:
-        return json.loads(text)
+        return words[text] if text in words else json.loads(text)
     except ValueError:
         return text
 
 
 def parse_value(name: str, text: str, hint: Any) -> Any:
     """The value that `text` on the command line or in a file stands for."""
-    kind, optional = base_type(hint)
-    kind = typing.get_origin(kind) or kind
+    kind, optional = plain_type(hint)
     try:
-        if optional and text.lower() in ("none", "null"):
+        if optional and kind is not str and text.lower() in ("none", "null"):
             return None
         if kind is dict:
             return parse_params(text)

@@ -17,32 +17,59 @@ LONGEST_MESSAGE = 4000
 
 async def share(transport: Transport, value: Any) -> list[Any]:
     """Every rank's `value` (plain JSON), in the order of the group."""
-    return [json.loads(data) for data in await transport.allgather(json.dumps(value).encode())]
+    told = await transport.allgather(json.dumps(value).encode())
+    known = {data: json.loads(data) for data in set(told)}
+    return [known[data] for data in told]
 
 
-async def agree(transport: Transport, error: NnloError | None) -> None:
+async def agree(transport: Transport, error: Exception | None) -> None:
     """Return on every rank if no rank has an error, else raise on every rank what the ranks say.
 
-    The kind of the first rank that complains counts, and each of its messages is said once.
+    The kind of the first rank that complains counts, and each of its messages is said once. Before
+    that go errors that are not of this library: the first rank that has one raises it, which ends the job.
     """
-    told = await share(transport, None if error is None else [type(error).__name__, str(error)])
+    told = await share(transport, None if error is None else [kind_of(error), str(error)])
     complaints = [complaint for complaint in told if complaint is not None]
     if not complaints:
         return
-    kind, _ = complaints[0]
-    messages = list(dict.fromkeys(message for name, message in complaints if name == kind))
-    agreed: NnloError = getattr(errors, kind, NnloError)("; ".join(messages)[:LONGEST_MESSAGE])
+    if foreign := [rank for rank, complaint in enumerate(told) if complaint and complaint[0] is None]:
+        if error is not None and transport.rank == foreign[0]:
+            raise error
+        await transport.allgather(b"")  # for good: that rank ends this one
+    name, _ = complaints[0]
+    messages = list(dict.fromkeys(message for other, message in complaints if other == name))
+    agreed: NnloError = getattr(errors, name)("; ".join(messages)[:LONGEST_MESSAGE])
     agreed.agreed = True
     raise agreed from error
 
 
+def kind_of(error: Exception) -> str | None:
+    """The class in `nnlo.errors` that is raised everywhere for `error`; None for what is not of this library."""
+    kinds = (errors.OptionsError, errors.DataError, errors.ProtocolError, errors.TrainingError, NnloError)
+    return next((kind.__name__ for kind in kinds if isinstance(error, kind)), None)
+
+
 async def everywhere(transport: Transport, work: Callable[[], T]) -> T:
     """Do `work` on every rank, and give this rank's result; all raise when one of them does."""
-    results: list[T] = []
-    fault = None
-    try:
-        results.append(work())
-    except NnloError as error:
-        fault = error
+    results, fault = attempt(work)
     await agree(transport, fault)
     return results[0]
+
+
+def together(work: Callable[[], T]) -> T:
+    """The same outside of a role, on all ranks that a launcher started: nobody leaves while others go on."""
+    results, fault = attempt(work)
+    try:
+        from nnlo.comm.mpi import MPI, MpiWorld
+    except NnloError as error:
+        raise fault or error from None
+    MpiWorld(MPI.COMM_WORLD).run(lambda transport: agree(transport, fault))
+    return results[0]
+
+
+def attempt(work: Callable[[], T]) -> tuple[list[T], Exception | None]:
+    """What `work` returns, or nothing and what it raises."""
+    try:
+        return [work()], None
+    except Exception as error:
+        return [], error

@@ -110,7 +110,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def allgather(self, data: bytes) -> list[bytes]:
-        """Everyone's bytes, in the order of the group. For set-up and wind-up, not for training."""
+        """Everyone's bytes, in the order of the group; the lost are left out. Not for use in training."""
 
     @abstractmethod
     async def split(self, color: int | None) -> Transport | None:
@@ -128,5 +128,6 @@ class World(ABC):
     @abstractmethod
     def run(self, main: Main[T]) -> T | None: ...
 
+    @abstractmethod
     def abandon(self, reason: str) -> None:
         """This process leaves without having run; where others wait for it, end them too."""

@@ -19,7 +19,7 @@ from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.errors import NnloError, OptionsError, ProtocolError
 
 try:
-    from mpi4py import MPI
+    from mpi4py import MPI as MPI
 except (ImportError, RuntimeError) as error:
     raise OptionsError(
         f"no MPI library can be loaded ({str(error).splitlines()[0]}): pip install 'nnlo[mpi]', "
@@ -100,10 +100,6 @@ def abort() -> NoReturn:
     sys.stdout.flush()
     MPI.COMM_WORLD.Abort(1)
     raise SystemExit(1)
-
-
-def library_version() -> str:
-    return MPI.Get_library_version().splitlines()[0].strip(" \x00")
 
 
 def settle(request: MPI.Request) -> None:

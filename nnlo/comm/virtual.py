@@ -104,6 +104,7 @@ class VirtualWorld(World):
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.endpoints: dict[tuple[Any, ...], VirtualChannel] = {}
         self.undelivered: dict[tuple[Any, ...], deque[Tensor]] = {}
+        self._lost: set[int] = set()
         self._links = {(host, way): 0.0 for host in range(len(self.hosts)) for way in ("out", "in")}
         cpus = [Cpu(host.cores, self.now, self.at) for host in self.hosts]
         streams = np.random.SeedSequence(self.seed).spawn(self.size)
@@ -142,6 +143,9 @@ class VirtualWorld(World):
                     if process.coroutine is not None:
                         process.coroutine.close()
         return self.processes[0].result  # type: ignore[no-any-return]
+
+    def abandon(self, reason: str) -> None:
+        """All ranks are in this process: nobody is left waiting."""
 
     def _transport(self, process: Process, group: Group) -> Transport:
         from nnlo.comm.virtual_transport import VirtualTransport
@@ -198,13 +202,20 @@ class VirtualWorld(World):
         return self.groups.setdefault(key, Group(key, peers))
 
     def _meet(self, process: Process, meet: Meet) -> None:
-        group = meet.group
-        group.given[process.id] = meet.data
-        if len(group.given) == len(group.peers):
-            everything = [group.given[peer] for peer in group.peers]
-            group.given, group.met = {}, group.met + 1
-            for peer in group.peers:
-                self.at(self.now() + self.costs.latency, partial(self._resume, self.processes[peer], everything))
+        meet.group.given[process.id] = meet.data
+        self._close_meeting(meet.group)
+
+    def _close_meeting(self, group: Group) -> None:
+        """Once all who live have given, give everything to everyone."""
+        if len(group.given) + len(self._lost) < len(group.peers):
+            return
+        present = [peer for peer in group.peers if peer in group.given]
+        if not present or not self._lost.issuperset(set(group.peers).difference(present)):
+            return
+        everything = [group.given[peer] for peer in present]
+        group.given, group.met = {}, group.met + 1
+        for peer in present:
+            self.at(self.now() + self.costs.latency, partial(self._resume, self.processes[peer], everything))
 
     # Messages.
 
@@ -245,6 +256,9 @@ class VirtualWorld(World):
         return fault.seconds
 
     def _lose(self, peer: int) -> None:
+        self._lost.add(peer)
         for channel in self.endpoints.values():
             if channel.peer == peer:
                 channel.lose()
+        for group in self.groups.values():
+            self._close_meeting(group)

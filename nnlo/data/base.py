@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from nnlo.errors import DataError, OptionsError
 
-Arrays: TypeAlias = "np.ndarray[Any, Any] | list[np.ndarray[Any, Any]]"
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Arrays: TypeAlias = "Array | list[Array]"
 
 
 class Data:
@@ -19,7 +21,7 @@ class Data:
     Override `generate_data()` instead and batches are yours: if it reads `self.file_names`, each worker
     finds its own share of the files there; if it reads no files, every worker runs it whole and batch k
     is trained by worker k mod `num_workers`, unless `shards_itself` is True, when each worker trains all
-    that its own copy yields.
+    that its own copy yields. Training with a generator resumes at an epoch's beginning, not within it.
 
     Arrays have the samples along axis 0; lists of arrays stand for several inputs or outputs. A row of
     `x` and the same row of `y` belong together.
@@ -28,9 +30,9 @@ class Data:
     shards_itself = False
 
     def __init__(self, batch_size: int) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, Integral) or batch_size < 1:
             raise OptionsError(f"--batch must be at least 1, not {batch_size!r}")
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.worker = 0
         self.num_workers = 1
         self.reads_files = False
@@ -51,17 +53,17 @@ class Data:
         raise OptionsError(f"{type(self).__name__} overrides neither load_data nor generate_data: define one of them")
 
     def count_data(self) -> int:
-        """The samples of one epoch of this rank's. Override it where counting is cheaper than reading."""
+        """The samples that `generate_data` yields in one epoch. Override it where counting is cheaper than reading."""
         if self.makes_batches:
-            return sum(rows(y) for _, y in self.generate_data())
+            return sum(rows(y) for _, y in self.checked_batches())
         return sum(self.count_file(file) for file in self.file_names)
 
     def generate_data(self) -> Iterator[tuple[Arrays, Arrays]]:
         """One epoch of (x, y) batches, here in the order of the files."""
         left: tuple[Arrays, Arrays] | None = None
         for file in self.file_names:
-            loaded = self.load_data(file)
-            x, y = loaded if left is None else tuple(map(joined, left, loaded))
+            loaded = self._load(file)
+            x, y = loaded if left is None else (joined([left[0], loaded[0]]), joined([left[1], loaded[1]]))
             whole = rows(y) // self.batch_size * self.batch_size
             for start in range(0, whole, self.batch_size):
                 yield part(x, start, start + self.batch_size), part(y, start, start + self.batch_size)
@@ -74,37 +76,100 @@ class Data:
         """Whether `generate_data` is the user's own, so that batches cannot be dealt by their numbers."""
         return type(self).generate_data is not Data.generate_data
 
+    def checked_batches(self) -> Iterator[tuple[Arrays, Arrays]]:
+        """One epoch of `generate_data`. Raises DataError for what is no batch."""
+        what = f"generate_data() of {type(self).__name__}"
+        batches = self.generate_data()
+        if not isinstance(batches, Iterable):
+            raise DataError(f"{what} returns {type(batches).__name__}: it must yield (x, y) batches")
+        for batch in batches:
+            yield checked_pair(what, batch)
+
+    @property
+    def whole_files(self) -> bool:
+        """Whether a part of a file can only be had by loading all of it."""
+        return True
+
+    def inspect_file(self, file: str) -> tuple[int, str]:
+        """The samples in one file, and the form of one sample, which should be the same in all files."""
+        x, y = self._load(file)
+        return rows(y), form([*as_list(x), *as_list(y)])
+
     def count_file(self, file: str) -> int:
         """The samples in one file."""
-        x, y = self.read_rows(file, 0, None)
-        return checked_rows(file, x, y)
+        return self.inspect_file(file)[0]
 
     def read_rows(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
         """Samples [start, stop) of one file."""
-        x, y = self.load_data(file)
+        x, y = self._load(file)
         return part(x, start, stop), part(y, start, stop)
+
+    def fill_rows(self, file: str, start: int, stop: int, x: Arrays, y: Arrays) -> None:
+        """Write the samples [start, stop) of one file into `x` and `y`, which have as many rows."""
+        for arrays, into in zip(self.read_rows(file, start, stop), (x, y), strict=True):
+            put(file, arrays, into)
+
+    def _load(self, file: str) -> tuple[Arrays, Arrays]:
+        return checked_pair(file, self.load_data(file))
+
+
+def as_list(arrays: Arrays) -> list[Array]:
+    return list(arrays) if isinstance(arrays, (list, tuple)) else [arrays]
 
 
 def rows(arrays: Arrays) -> int:
     """The number of samples."""
-    return len(arrays[0]) if isinstance(arrays, list) else len(arrays)
+    return len(as_list(arrays)[0])
 
 
 def part(arrays: Arrays, start: int, stop: int | None) -> Arrays:
     """The samples [start, stop)."""
-    return [a[start:stop] for a in arrays] if isinstance(arrays, list) else arrays[start:stop]
+    return [a[start:stop] for a in arrays] if isinstance(arrays, (list, tuple)) else arrays[start:stop]
 
 
-def joined(first: Arrays, second: Arrays) -> Arrays:
-    """The samples of both, one after the other."""
-    if isinstance(first, list):
-        return [np.concatenate(pair) for pair in zip(first, second, strict=True)]
-    return np.concatenate([first, np.asarray(second)])
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """The samples of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], (list, tuple)):
+        return [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
+    return np.concatenate(parts)
 
 
-def checked_rows(file: str, x: Arrays, y: Arrays) -> int:
+def put(what: str, arrays: Arrays, into: Arrays) -> None:
+    """Copy arrays into others of the same shapes. Raises DataError where the shapes differ."""
+    sources, targets = [np.asarray(a) for a in as_list(arrays)], as_list(into)
+    if [a.shape for a in sources] != [a.shape for a in targets]:
+        raise DataError(f"{what}: samples of form {form(sources)}, where other files have {form(targets)}")
+    for source, target in zip(sources, targets, strict=True):
+        np.copyto(target, source, casting="unsafe")
+
+
+def form(arrays: Sequence[Any]) -> str:
+    """Kind and shape of one sample, in words: floats of all widths are alike, since they become the model's."""
+    return ", ".join(one_form(np.asarray(a).dtype, np.shape(a)) for a in arrays)
+
+
+def one_form(dtype: np.dtype[Any], shape: Sequence[int]) -> str:
+    kind = "float" if dtype.kind == "f" else dtype.newbyteorder("=").name
+    return f"{kind} ({', '.join(map(str, shape[1:]))})"
+
+
+def checked_pair(what: str, batch: Any) -> tuple[Arrays, Arrays]:
+    """(x, y) of `what` if it is such a pair, all arrays with the same number of samples. Raises DataError."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise DataError(f"{what}: gives {type(batch).__name__} instead of a pair (x, y)")
+    x, y = batch
+    checked_rows(what, x, y)
+    return x, y
+
+
+def checked_rows(what: str, x: Arrays, y: Arrays) -> int:
     """The number of samples, which must be the same in all arrays."""
-    lengths = {len(a) for arrays in (x, y) for a in (arrays if isinstance(arrays, list) else [arrays])}
+    arrays = [*as_list(x), *as_list(y)]
+    if not as_list(x) or not as_list(y) or any(np.ndim(a) == 0 for a in arrays):
+        raise DataError(f"{what}: x and y must be arrays with the samples along axis 0, or lists of such arrays")
+    lengths = {len(a) for a in arrays}
     if len(lengths) > 1:
-        raise DataError(f"{file}: features and labels have different lengths: {', '.join(map(str, sorted(lengths)))}")
+        raise DataError(f"{what}: features and labels have different lengths: {', '.join(map(str, sorted(lengths)))}")
     return lengths.pop()

@@ -54,6 +54,7 @@ class Dealer:
         self._pool_of = {worker: self.pools[i if len(batches) > 1 else 0] for i, worker in enumerate(workers)}
         self.granted: dict[int, list[Range]] = {worker: [] for worker in workers}
         self._served: set[int] = set()
+        self._epoch: int | None = None  # reckoned anew after a change, since that takes a look at every worker
 
     @property
     def workers(self) -> list[int]:
@@ -62,11 +63,14 @@ class Dealer:
     @property
     def epoch(self) -> int:
         """The first epoch of which a batch is not done."""
-        open_ = [ranges[0].epoch for ranges in self.granted.values() if ranges]
-        pools = {id(pool): pool for pool in self._pool_of.values()}.values()
-        return min(
-            [*open_, *(pool.returned[0].epoch if pool.returned else pool.epoch for pool in pools)], default=self.epochs
-        )
+        if self._epoch is None:
+            open_ = [ranges[0].epoch for ranges in self.granted.values() if ranges]
+            pools = {id(pool): pool for pool in self._pool_of.values()}.values()
+            self._epoch = min(
+                [*open_, *(pool.returned[0].epoch if pool.returned else pool.epoch for pool in pools)],
+                default=self.epochs,
+            )
+        return self._epoch
 
     @property
     def finished(self) -> bool:
@@ -99,6 +103,7 @@ class Dealer:
 
     def _record(self, worker: int, taken: Range) -> Range:
         insort(self.granted[worker], taken)
+        self._epoch = None
         return taken
 
     def _sharers(self, pool: Pool) -> list[int]:
@@ -132,12 +137,14 @@ class Dealer:
             if (granted.epoch, granted.first) == (covered.epoch, covered.first) and covered.count <= granted.count:
                 rest = Range(granted.epoch, covered.stop, granted.count - covered.count)
                 self.granted[worker][index : index + 1] = [rest] if rest.count else []
+                self._epoch = None
                 return
         raise ValueError(f"worker {worker} was not dealt {covered}")
 
     def exhaust(self, worker: int, epoch: int) -> None:
         """This worker's own generator has no more batches in that epoch."""
         self.granted[worker] = [granted for granted in self.granted[worker] if granted.epoch != epoch]
+        self._epoch = None
 
     def lose(self, worker: int) -> None:
         """Take a worker out; what it had not done goes to the others that share its pool."""
@@ -147,3 +154,4 @@ class Dealer:
             for granted in ranges:
                 insort(pool.returned, granted)
         del self._pool_of[worker]
+        self._epoch = None

@@ -6,24 +6,21 @@ A feed's `read` runs on a reading thread, ahead of training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nnlo.data.base import Arrays, Data, rows
+from nnlo.data.blocks import Blocks, Tensors, each, stored_type
 from nnlo.data.index import Index
 from nnlo.data.shuffle import Order, Piece
 
-Tensors: TypeAlias = "Tensor | list[Tensor]"
-
-#: Blocks of the shuffle buffer kept in memory by one rank.
-KEPT_BLOCKS = 2
+__all__ = ["Batch", "Feed", "GeneratorFeed", "SampleFeed", "Tensors", "as_batch"]
 
 
 @dataclass(frozen=True)
@@ -38,46 +35,38 @@ class Batch:
 class Feed(ABC):
     @abstractmethod
     def read(self, epoch: int, k: int) -> Batch | None:
-        """Batch k of an epoch; None past its end."""
+        """Batch k of an epoch, in memory of its own; None past the epoch's end."""
 
 
 class SampleFeed(Feed):
-    """Any batch by its number, read block by block; floats are given as `dtype`."""
+    """Any batch by its number, read block by block; floats are given as `dtype`, integers as they are."""
 
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:
-        self._data, self._index, self._order, self._dtype = data, index, order, dtype
-        self._blocks: OrderedDict[int, tuple[Tensors, Tensors]] = OrderedDict()
+        self._order, self._dtype = order, dtype
+        self._blocks = Blocks(data, index, order, dtype)
 
     def read(self, epoch: int, k: int) -> Batch | None:
         if k >= self._order.batches:
             return None
         pieces = self._order.batch_pieces(epoch, k)
         parts = [self._gather(piece) for piece in pieces]
-        x, y = (
-            parts[0] if len(parts) == 1 else (concatenated([p[0] for p in parts]), concatenated([p[1] for p in parts]))
-        )
+        x, y = parts[0] if len(parts) == 1 else (joined([x for x, _ in parts]), joined([y for _, y in parts]))
         return Batch(x, y, sum(len(piece.rows) for piece in pieces))
 
     def _gather(self, piece: Piece) -> tuple[Tensors, Tensors]:
-        x, y = self._block(piece.block)
+        x, y = self._blocks[piece.block]
         index = torch.from_numpy(piece.rows)
         return self._chosen(x, index), self._chosen(y, index)
 
     def _chosen(self, value: Tensors, index: Tensor) -> Tensors:
-        return each(value, lambda t: cast(t.index_select(0, index), self._dtype))
-
-    def _block(self, block: int) -> tuple[Tensors, Tensors]:
-        if block not in self._blocks:
-            while len(self._blocks) >= KEPT_BLOCKS:
-                self._blocks.popitem(last=False)
-            x, y = self._index.read(self._data, *self._order.bounds(block))
-            self._blocks[block] = tensors(x), tensors(y)
-        self._blocks.move_to_end(block)
-        return self._blocks[block]
+        return each(value, lambda t: cast(t.index_select(0, index), self._dtype))  # type: ignore[no-any-return]
 
 
 class GeneratorFeed(Feed):
-    """The batches of `generate_data`, from its beginning each epoch; `turn` (i, n) takes batches i, i + n, ..."""
+    """The batches of `generate_data`, from its beginning each epoch; `turn` (i, n) takes batches i, i + n, ...
+
+    Epochs and their batches are read in order, each once. Batches without a sample are passed over.
+    """
 
     def __init__(self, data: Data, dtype: torch.dtype, turn: tuple[int, int] = (0, 1)) -> None:
         self._data, self._dtype, self._turn = data, dtype, turn
@@ -88,15 +77,24 @@ class GeneratorFeed(Feed):
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._turns()
         for x, y in self._batches:
-            return as_batch(x, y, self._dtype)
+            if rows(y):
+                return as_batch(x, y, self._dtype)
         return None
 
     def _turns(self) -> Iterator[tuple[Arrays, Arrays]]:
-        return islice(self._data.generate_data(), self._turn[0], None, self._turn[1])
+        return islice(self._data.checked_batches(), self._turn[0], None, self._turn[1])
 
 
 def as_batch(x: Arrays, y: Arrays, dtype: torch.dtype) -> Batch:
-    return Batch(each(tensors(x), lambda t: cast(t, dtype)), each(tensors(y), lambda t: cast(t, dtype)), rows(y))
+    """A copy, since a generator may fill the same arrays again while this batch waits."""
+    return Batch(each(x, lambda a: copied(a, dtype)), each(y, lambda a: copied(a, dtype)), rows(y))
+
+
+def copied(array: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(array, Tensor):
+        return cast(array.detach().clone(), dtype)
+    array = np.asarray(array)
+    return cast(torch.from_numpy(np.array(array, stored_type(array.dtype, dtype), order="C")), dtype)
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -104,25 +102,8 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def tensors(arrays: Arrays) -> Tensors:
-    """Arrays as tensors, over the same memory where it can be shared."""
-    return [tensor(a) for a in arrays] if isinstance(arrays, list) else tensor(arrays)
-
-
-def tensor(array: np.ndarray) -> Tensor:
-    array = np.asarray(array)
-    if array.dtype in (np.uint16, np.uint32, np.uint64):
-        array = array.astype(np.int64)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(np.ascontiguousarray(native) if native.flags.writeable else native.copy())
-
-
-def each(value: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
-    return [change(t) for t in value] if isinstance(value, list) else change(value)
-
-
-def concatenated(parts: list[Tensors]) -> Tensors:
-    first = parts[0]
-    if isinstance(first, list):
-        return [torch.cat([part[i] for part in parts]) for i in range(len(first))]
+def joined(parts: list[Tensors]) -> Tensors:
+    """The samples of all parts, one after the other."""
+    if isinstance(parts[0], list):
+        return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
     return torch.cat([part for part in parts if isinstance(part, Tensor)])

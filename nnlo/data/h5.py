@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 
-from nnlo.data.base import Arrays, Data, checked_rows
+from nnlo.data.base import Array, Arrays, Data, as_list, checked_pair, one_form, put
 from nnlo.errors import DataError
 
 Adaptor: TypeAlias = Callable[[Arrays], Arrays]
@@ -18,6 +20,8 @@ Name: TypeAlias = "str | tuple[str, Adaptor]"
 
 #: Files kept open at a time.
 OPEN_FILES = 4
+#: Names listed for a dataset that is not there.
+LISTED_NAMES = 20
 
 
 class H5Data(Data):
@@ -30,49 +34,69 @@ class H5Data(Data):
 
     def __init__(self, batch_size: int, features_name: Name = "features", labels_name: Name = "labels") -> None:
         super().__init__(batch_size)
-        self.features_name, self._adapt_features = with_adaptor(features_name)
-        self.labels_name, self._adapt_labels = with_adaptor(labels_name)
+        self._features, self._labels = Column.of(features_name), Column.of(labels_name)
         self._open: OrderedDict[str, h5py.File] = OrderedDict()
         self._pid = os.getpid()
 
-    def load_data(self, file: str) -> tuple[Arrays, Arrays]:
-        return self.read_rows(file, 0, None)
+    @property
+    def features_name(self) -> str:
+        return self._features.name
 
-    def count_file(self, file: str) -> int:
-        """The samples in one file, without reading them; checks that features and labels go together."""
-        handle = self._handle(file)
-        lengths = {
-            int(shape[0])
-            for name in (self.features_name, self.labels_name)
-            for shape in (dataset.shape for dataset in datasets(handle, file, name))
-        }
-        if len(lengths) > 1:
-            raise DataError(
-                f"{file}: '{self.features_name}' and '{self.labels_name}' have different lengths: "
-                f"{' and '.join(map(str, sorted(lengths)))}"
-            )
-        return lengths.pop()
+    @property
+    def labels_name(self) -> str:
+        return self._labels.name
+
+    @property
+    def whole_files(self) -> bool:
+        """Not unless a subclass has a `load_data` of its own, which is then what all samples come through."""
+        return type(self).load_data is not H5Data.load_data
+
+    def load_data(self, file: str) -> tuple[Arrays, Arrays]:
+        return self._read(file, 0, None)
+
+    def inspect_file(self, file: str) -> tuple[int, str]:
+        """Without reading a sample: how many there are, and their form as stored."""
+        if self.whole_files:
+            return super().inspect_file(file)
+        with self._opened(file) as handle:
+            found = {column.name: column.datasets(handle, file) for column in (self._features, self._labels)}
+            lengths = {name: sorted({len(dataset) for dataset in datasets}) for name, datasets in found.items()}
+            if len({length for several in lengths.values() for length in several}) > 1:
+                told = ", ".join(f"'{name}' has {' and '.join(map(str, several))}" for name, several in lengths.items())
+                raise DataError(f"{file}: features and labels have different lengths: {told}")
+            datasets = [dataset for several in found.values() for dataset in several]
+            return len(datasets[0]), ", ".join(one_form(dataset.dtype, dataset.shape) for dataset in datasets)
 
     def read_rows(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
-        handle = self._handle(file)
-        try:
-            x = self._adapt_features(read(handle, file, self.features_name, start, stop))
-            y = self._adapt_labels(read(handle, file, self.labels_name, start, stop))
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
-        checked_rows(file, x, y)
-        return x, y
+        return super().read_rows(file, start, stop) if self.whole_files else self._read(file, start, stop)
 
-    def _handle(self, file: str) -> h5py.File:
-        """The open file; handles do not survive a fork, so each process opens its own."""
+    def fill_rows(self, file: str, start: int, stop: int, x: Arrays, y: Arrays) -> None:
+        if self.whole_files:
+            super().fill_rows(file, start, stop, x, y)
+            return
+        with self._opened(file) as handle:
+            self._features.fill(handle, file, start, stop, x)
+            self._labels.fill(handle, file, start, stop, y)
+
+    def _read(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
+        with self._opened(file) as handle:
+            x = self._features.read(handle, file, start, stop)
+            return checked_pair(file, (x, self._labels.read(handle, file, start, stop)))
+
+    @contextmanager
+    def _opened(self, file: str) -> Iterator[h5py.File]:
+        """The open file; handles do not survive a fork, so each process opens its own. Raises DataError."""
         if self._pid != os.getpid():
             self._open, self._pid = OrderedDict(), os.getpid()
         if file not in self._open:
-            self._open[file] = open_file(file)
-            if len(self._open) > OPEN_FILES:
+            while len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
+            self._open[file] = open_file(file)
         self._open.move_to_end(file)
-        return self._open[file]
+        try:
+            yield self._open[file]
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {fault_of(error)}") from None
 
     def __copy__(self) -> H5Data:
         """A copy for another rank or thread, with handles of its own."""
@@ -82,36 +106,68 @@ class H5Data(Data):
         return twin
 
 
-def with_adaptor(name: Name) -> tuple[str, Adaptor]:
-    return name if isinstance(name, tuple) else (name, unchanged)
+@dataclass(frozen=True)
+class Column:
+    """A dataset or a group of them, and what becomes of the arrays that are read from it."""
 
+    name: str
+    adaptor: Adaptor | None
 
-def unchanged(arrays: Arrays) -> Arrays:
-    return arrays
+    @classmethod
+    def of(cls, name: Name) -> Column:
+        return cls(name, None) if isinstance(name, str) else cls(*name)
+
+    def datasets(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
+        """The dataset of that name, or those of the group of that name. Raises DataError."""
+        if not self.name or self.name not in handle:
+            raise DataError(f"{file}: has no dataset '{self.name}': it has {names_in(handle)}")
+        found = handle[self.name]
+        found = [found[key] for key in sorted(found)] if isinstance(found, h5py.Group) else [found]
+        if not found or any(not isinstance(item, h5py.Dataset) or not item.shape for item in found):
+            raise DataError(f"{file}: '{self.name}' is not a dataset of samples, nor a group of such datasets")
+        if self.adaptor is None and any(item.dtype.kind not in "biufc" for item in found):
+            raise DataError(f"{file}: '{self.name}' does not hold numbers: name another dataset, or give an adaptor")
+        return found
+
+    def read(self, handle: h5py.File, file: str, start: int, stop: int | None) -> Arrays:
+        arrays: list[Array] = [dataset[start:stop] for dataset in self.datasets(handle, file)]
+        found = arrays if isinstance(handle[self.name], h5py.Group) else arrays[0]
+        return found if self.adaptor is None else self.adaptor(found)
+
+    def fill(self, handle: h5py.File, file: str, start: int, stop: int, into: Arrays) -> None:
+        """Read the rows [start, stop) into arrays that are there."""
+        datasets, targets = self.datasets(handle, file), as_list(into)
+        same = [dataset.shape[1:] for dataset in datasets] == [target.shape[1:] for target in targets]
+        if self.adaptor is not None or not same:
+            put(file, self.read(handle, file, start, stop), into)
+            return
+        for dataset, target in zip(datasets, targets, strict=True):
+            dataset.read_direct(target, np.s_[start:stop])
 
 
 def open_file(file: str) -> h5py.File:
     """Open read-only and without locks, which network disks may lack. Raises DataError."""
     if not os.path.isfile(file):
-        raise DataError(f"{file}: no such file")
+        raise DataError(f"{file}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
     try:
         return h5py.File(file, "r", locking=False)
     except OSError as error:
-        fault = "truncated" if "truncated" in str(error) else "not an HDF5 file" if "signature" in str(error) else error
-        raise DataError(f"{file}: cannot be read: {fault}") from None
+        raise DataError(f"{file}: cannot be read: {fault_of(error)}") from None
 
 
-def datasets(handle: h5py.File, file: str, name: str) -> list[h5py.Dataset]:
-    """The dataset of that name, or those of the group of that name."""
-    if name not in handle:
-        raise DataError(f"{file}: has no dataset '{name}': it has {', '.join(sorted(handle)) or 'none'}")
-    found = handle[name]
-    found = [found[key] for key in sorted(found)] if isinstance(found, h5py.Group) else [found]
-    if not found or any(not isinstance(item, h5py.Dataset) or not item.shape for item in found):
-        raise DataError(f"{file}: '{name}' is not a dataset of samples, nor a group of such datasets")
-    return found
+def fault_of(error: OSError) -> str:
+    """What h5py complains of, in few words."""
+    message = str(error).splitlines()[0]
+    if "truncated" in message or "eof =" in message:
+        return "truncated"
+    if "signature" in message:
+        return "not an HDF5 file"
+    return os.strerror(error.errno) if error.errno else message
 
 
-def read(handle: h5py.File, file: str, name: str, start: int, stop: int | None) -> Arrays:
-    arrays: list[np.ndarray[Any, Any]] = [dataset[start:stop] for dataset in datasets(handle, file, name)]
-    return arrays if isinstance(handle[name], h5py.Group) else arrays[0]
+def names_in(handle: h5py.File) -> str:
+    """The datasets and groups of a file, in words."""
+    names: list[Any] = []
+    handle.visit(names.append)
+    more = f" and {len(names) - LISTED_NAMES} more" if len(names) > LISTED_NAMES else ""
+    return (", ".join(sorted(names)[:LISTED_NAMES]) or "none") + more

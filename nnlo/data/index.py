@@ -25,6 +25,11 @@ class Index:
     def samples(self) -> int:
         return self.ends[-1] if self.ends else 0
 
+    @property
+    def largest(self) -> int:
+        """The samples of the file that holds the most."""
+        return max((end - begin for begin, end in zip((0, *self.ends), self.ends, strict=False)), default=0)
+
     def parts(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
         """The files that hold the samples [start, stop), with the rows to read in each."""
         at = bisect_right(self.ends, start)
@@ -36,9 +41,6 @@ class Index:
             start, at = until, at + 1
 
     def read(self, data: Data, start: int, stop: int) -> tuple[Arrays, Arrays]:
-        """The samples [start, stop) as `data` reads them."""
+        """The samples [start, stop), at least one, as `data` reads them."""
         parts = [data.read_rows(*where) for where in self.parts(start, stop)]
-        x, y = parts[0]
-        for more_x, more_y in parts[1:]:
-            x, y = joined(x, more_x), joined(y, more_y)
-        return x, y
+        return joined([x for x, _ in parts]), joined([y for _, y in parts])

@@ -50,18 +50,22 @@ class Order(ABC):
 
 @dataclass(frozen=True)
 class InOrder(Order):
-    """Every epoch in the order of the file list, a batch at a time: what a validation reads."""
+    """Every epoch in the order of the file list: what a validation reads. A block is a whole number of batches."""
 
     samples: int
     batch: int
+    buffer: int
 
-    @property
-    def buffer(self) -> int:  # type: ignore[override]
-        return self.batch
+    @classmethod
+    def of(cls, samples: int, batch: int, buffer: int) -> InOrder:
+        """In blocks of about `buffer` samples."""
+        return cls(samples, batch, max(1, buffer // batch) * batch)
 
     def batch_pieces(self, epoch: int, k: int) -> list[Piece]:
-        start, stop = self.bounds(k)
-        return [Piece(k, np.arange(stop - start))]
+        start, stop = k * self.batch, min((k + 1) * self.batch, self.samples)
+        block = start // self.buffer
+        begin = block * self.buffer
+        return [Piece(block, np.arange(start - begin, stop - begin))]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Shuffle(Order):
         return pieces
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def block_order(shuffle: Shuffle, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The blocks in the epoch's order, and where each ends in it."""
     order = np.random.default_rng([shuffle.seed, epoch]).permutation(shuffle.blocks)
@@ -96,7 +100,7 @@ def block_order(shuffle: Shuffle, epoch: int) -> tuple[NDArray[np.int64], NDArra
     return order, np.cumsum(sizes)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def sample_order(shuffle: Shuffle, epoch: int, block: int) -> NDArray[np.int64]:
     low, high = shuffle.bounds(block)
     return np.random.default_rng([shuffle.seed, epoch, block + 1]).permutation(high - low)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from nnlo.comm.agree import agree, share
+from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Arrays, Data, rows
 from nnlo.data.index import Index
@@ -36,7 +36,8 @@ class Sample:
 
 async def count_files(transport: Transport, data: Data, files: Sequence[str]) -> Index:
     """The index of a file list. Raises DataError on every rank, naming all bad files."""
-    mine: list[int | str] = [count_file(data, file) for file in files[transport.rank :: transport.size]]
+    share_of_files = files[transport.rank :: transport.size]
+    mine = await everywhere(transport, lambda: [count_file(data, file) for file in share_of_files])
     found: list[list[int | str]] = await share(transport, mine)
     counts = [found[i % transport.size][i // transport.size] for i in range(len(files))]
     if faults := [fault for fault in counts if isinstance(fault, str)]:

@@ -45,7 +45,8 @@ class Master:
         self._peer_of = {channel: peer for peer, channel in self.channels.items()}
         self.inbox = {peer: self._arena(channel.incoming) for peer, channel in self.channels.items()}
         self.centre = Centre(lambda: self._arena(transport.storage(nbytes)))
-        self.recorder = Recorder(job.metric_names, transport.clock)
+        self._began = transport.clock()
+        self.recorder = Recorder(job.metric_names, self.seconds)
         self.optimizer = job.optimizer.build(self.centre.arena.vector) if job.optimizer else None
         lr = self.optimizer.lr if self.optimizer else math.nan
         self.milestones = Milestones(transport, job, setup, self.centre, self.recorder, callbacks, owner, history, lr)
@@ -66,6 +67,10 @@ class Master:
 
     def _arena(self, storage: Any) -> Arena:
         return Arena(self._layout, self._sums, storage)
+
+    def seconds(self) -> float:
+        """The training clock."""
+        return self.transport.clock() - self._began
 
     async def run(self) -> None:
         """Serve until every worker has left."""

@@ -103,7 +103,7 @@ class Milestones:
             return
         ended, self._under_way = self._under_way, None
         found = ended.task.result()
-        point = {"samples": ended.samples, "epoch": ended.samples / self.samples, "seconds": self._transport.clock()}
+        point = {"samples": ended.samples, "epoch": ended.samples / self.samples, "seconds": self._recorder.seconds()}
         self._history["validations"].append({**point, **found})
         self._callbacks.on_test_end(found)
         if ended.entry is not None:

@@ -34,32 +34,28 @@ class Algo:
         fused: bool = True,
         **options: Any,
     ) -> None:
-        if validate_every is not None and validate_every < 1:
-            raise OptionsError(f"--validate-every must be at least 1, not {validate_every}")
+        if validate_every is not None and (not isinstance(validate_every, int) or validate_every < 1):
+            raise OptionsError(f"--validate-every must be a whole number, at least 1, not {validate_every!r}")
         self.mode = MODES.canonical(mode)
-        kind = MODES[mode]
-        known = {field.name for field in dataclasses.fields(kind.options)}
-        own = {name: value for name, value in options.items() if name in known}
-        settings = {name: value for name, value in options.items() if name not in known}
+        kind = MODES[self.mode]
+        names = [field.name for field in dataclasses.fields(kind.options)]
+        self.mode_options = kind.options(**{name: options.pop(name) for name in names if name in options})
         self.loss = get_loss(loss)
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
-        self.mode_options = kind.options(**own)
         self.algorithm: ServerAlgorithm = kind.build(self.mode_options)
-        self.optimizer = self._optimizer(optimizer, settings, known, fused) if kind.needs_optimizer else None
+        self.optimizer = self._optimizer(optimizer, options, fused) if kind.needs_optimizer else None
+        if options and not kind.needs_optimizer:
+            raise OptionsError(f"--mode {self.mode} has no setting '{min(options)}': it has {flags(names)}")
 
-    def _optimizer(self, name: str | None, settings: dict[str, Any], known: set[str], fused: bool) -> OptimizerSpec:
-        if name is None:
+    def _optimizer(self, name: str | None, settings: dict[str, Any], fused: bool) -> OptimizerSpec:
+        if not isinstance(name, str):
             raise OptionsError(f"--mode {self.mode} needs an optimizer: choose one of {', '.join(OPTIMIZERS)}")
         try:
             return OptimizerSpec.of(name, settings, fused)
         except OptionsError as error:
-            extra = (
-                f"; --mode {self.mode} has {', '.join(map(flag_of, sorted(known)))}"
-                if "no setting" in str(error)
-                else ""
-            )
-            raise OptionsError(f"{error}{extra}") from None
+            own = [field.name for field in dataclasses.fields(self.mode_options)]
+            raise OptionsError(f"{error}; --mode {self.mode} has {flags(own)}") from None
 
     def record(self) -> dict[str, Any]:
         """The settings as plain values, for the history."""
@@ -72,3 +68,8 @@ class Algo:
             "validate_every": self.validate_every,
             "optimizer": optimizer and {"name": optimizer.name, **optimizer.settings, "fused": optimizer.fused},
         }
+
+
+def flags(names: Sequence[str]) -> str:
+    """The flags of these options, for a message."""
+    return ", ".join(flag_of(name) for name in sorted(names)) or "none"

@@ -22,13 +22,14 @@ class ModelArguments(Options):
         "mnist", help=f"a ready-made model ({', '.join(ready_made())}) or the path of a .py file with get_model()"
     )
     model_params: dict[str, Any] = option(
-        {}, help="parameters for get_model, as key=value,key=value or JSON", metavar="K=V,..."
+        {}, help="parameters for the model's get_model(), as key=value,key=value or a JSON object", metavar="K=V,..."
     )
     loss: str = option(
-        "categorical_crossentropy", help="a Keras name, a class of torch.nn with or without 'Loss', or module:callable"
+        "categorical_crossentropy",
+        help="the loss: a Keras name, a class of torch.nn with or without 'Loss', or module:callable",
     )
     metrics: tuple[str, ...] = option(
-        (), help="what is counted beside the loss (default acc where the loss classifies)", metavar="NAME,..."
+        (), help="what is measured beside the loss (default acc where the loss classifies)", metavar="NAME,..."
     )
 
 
@@ -38,15 +39,16 @@ class DataArguments(Options):
 
     train_data: Path | None = option(
         None,
-        help="list of training files, one HDF5 file a line (default MNIST where GetData has put it, else the bundled digits)",
+        help="file that lists the training files, one HDF5 file a line (default MNIST where GetData has put it, else "
+        "scikit-learn's handwritten digits)",
         metavar="LIST",
     )
-    val_data: Path | None = option(None, help="list of validation files", metavar="LIST")
-    features_name: str = option("features", help="dataset or group of the features in each file", metavar="NAME")
-    labels_name: str = option("labels", help="dataset or group of the labels in each file", metavar="NAME")
+    val_data: Path | None = option(None, help="file that lists the validation files", metavar="LIST")
+    features_name: str = option("features", help="the features' dataset or group in each file", metavar="NAME")
+    labels_name: str = option("labels", help="the labels' dataset or group in each file", metavar="NAME")
     batch: int = option(100, help="samples in a worker's batch", metavar="N", at_least=1)
     shuffle_buffer: int | None = option(
-        None, help="samples shuffled together (default what 32 MiB hold)", metavar="N", at_least=1
+        None, help="samples that are shuffled together (default what fits into 32 MiB)", metavar="N", at_least=1
     )
 
 
@@ -54,25 +56,35 @@ class DataArguments(Options):
 class TrainingArguments(Options):
     """Training"""
 
-    mode: str = option("downpour", help="how the ranks learn together", choices=lambda: [*MODES, "sgd"])
-    epochs: int = option(10, help="times through the training data", metavar="N", at_least=1)
-    optimizer: str = option("adam", help="the optimizer that the master applies", choices=lambda: OPTIMIZERS)
-    lr: float | None = option(
-        None, help="its learning rate (default torch's, 0.01 for sgd)", metavar="RATE", at_least=0
-    )
-    momentum: float | None = option(None, help="its momentum, where it has one", metavar="M", at_least=0)
-    optimizer_params: dict[str, Any] = option(
-        {}, help="its other settings, as key=value,key=value or JSON", metavar="K=V,..."
-    )
-    fused: bool = option(True, help="run torch's plain optimizer step, not the fused one, whose last bits differ")
+    epochs: int = option(10, help="times to go through the training data", metavar="N", at_least=1)
     validate_every: int | None = option(
-        None, help="validate also every N batches, not at epoch ends alone", metavar="N", at_least=1
+        None, help="validate after every N batches as well, not at the ends of epochs alone", metavar="N", at_least=1
     )
-    seed: int = option(0, help="the seed of every random choice", metavar="N", at_least=0)
+    seed: int = option(0, help="seed of every random choice", metavar="N", at_least=0)
+    mode: str = option("downpour", help="how the ranks learn together", choices=lambda: MODES)
     wait: str = option(
         "sleep",
-        help="how a rank waits: give its core away, or spin where each rank has a core of its own",
-        choices=lambda: ["sleep", "spin"],
+        help="how an idle rank waits: sleep gives its core away, spin is for who has a core for each rank",
+        choices=lambda: ("sleep", "spin"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerArguments(Options):
+    """Optimizer"""
+
+    optimizer: str = option("adam", help="the optimizer that the master applies", choices=lambda: OPTIMIZERS)
+    lr: float | None = option(
+        None, help="learning rate (default that of torch; 0.01 for sgd and its kin)", metavar="RATE", at_least=0
+    )
+    momentum: float | None = option(
+        None, help="momentum, for the optimizers that have one", metavar="FACTOR", at_least=0
+    )
+    optimizer_params: dict[str, Any] = option(
+        {}, help="other settings of the optimizer, as key=value,key=value or a JSON object", metavar="K=V,..."
+    )
+    fused: bool = option(
+        True, help="run torch's fused optimizer step, which is faster and differs from the plain one in the last bits"
     )
 
 
@@ -80,17 +92,16 @@ class TrainingArguments(Options):
 class OutputArguments(Options):
     """Output"""
 
-    output: Path = option(Path("."), help="folder for the run's files", metavar="DIR")
-    trial_name: str | None = option(None, help="part of their names (default a time stamp)", metavar="NAME")
-    overwrite: bool = option(False, help="replace files of these names")
-    log_file: Path | None = option(None, help="add all ranks' log lines to this file as well", metavar="FILE")
-    log_level: str = option("info", help="least important log lines to show", choices=lambda: LEVELS)
+    output: Path = option(Path("."), help="folder for the files that the run leaves", metavar="DIR")
+    trial_name: str | None = option(
+        None, help="what those files are called after the model's name (default a time stamp)", metavar="NAME"
+    )
+    overwrite: bool = option(False, help="replace files of the same names")
+    log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
+    log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
 
 
-SECTIONS: tuple[type[Options], ...] = (ModelArguments, DataArguments, TrainingArguments, OutputArguments)
-
-
-def optimizer_settings(arguments: TrainingArguments) -> dict[str, Any]:
-    """What the flags say of the optimizer."""
+def optimizer_settings(arguments: OptimizerArguments) -> dict[str, Any]:
+    """The settings of the optimizer; those with a flag of their own win."""
     flags = {"lr": arguments.lr, "momentum": arguments.momentum}
     return {**arguments.optimizer_params, **{name: value for name, value in flags.items() if value is not None}}

@@ -181,7 +181,7 @@ def plot_pair(panel: Axes, curves: tuple[Curve, Curve], color: str, validation: 
     plot(panel, validated, validation, "--")
 
 
-def plot(panel: Axes, curve: Curve, color: str, style: str = "-", spec: str = ".4g") -> None:
+def plot(panel: Axes, curve: Curve, color: str, style: str = "-", spec: str = "#.4g") -> None:
     """Draws a curve, if there is anything of it, and names it with its last value."""
     known = [value for value in curve.values if math.isfinite(value)]
     if known:
@@ -193,8 +193,8 @@ def plot(panel: Axes, curve: Curve, color: str, style: str = "-", spec: str = ".
 
 def from_zero(panel: Axes, at_least: float = 0.0) -> None:
     """The axis begins a little below zero, so that a curve at zero is seen."""
-    lines = [value for line in panel.get_lines() for value in line.get_ydata() if math.isfinite(value)]
-    top = max([at_least, *lines]) or 1.0
+    highest = float(panel.dataLim.y1)
+    top = max(at_least, highest if math.isfinite(highest) else 0.0) or 1.0
     panel.set_ylim(-0.03 * top, 1.08 * top)
 
 
@@ -207,7 +207,7 @@ def head(panel: Axes, text: str, right: Axes | None = None) -> None:
     panel.set_title(text)
     handles = [line for axes in (panel, right) if axes for line in axes.get_legend_handles_labels()[0]]
     if handles:
-        (right or panel).legend(handles=handles)
+        (right or panel).legend(handles=handles, loc="center right" if right else "best")
 
 
 def label_epochs(panels: NDArray[Any], history: History) -> None:

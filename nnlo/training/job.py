@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from nnlo.algos import ServerAlgorithm
 from nnlo.data.base import Data
@@ -35,8 +34,6 @@ class Job:
     seed: int = 0
     validate_every: int | None = None
     shuffle_buffer: int | None = None
-    device: str = "auto"
-    arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -74,17 +74,23 @@ class Progress(Callback):
         figures, staleness = self._recent.take()
         rate = self._speed.rate
         if self._bar is None:
-            self._print([self._epoch(number), f"{share:>4.0%}", *line(figures, staleness, rate), self._left(rate)])
+            self._print(
+                [self._epoch(number), f"{share:>4.0%}", *line(figures, staleness, rate), self._left(samples, rate)]
+            )
         else:
-            text = [self._left(rate), rate_text(rate), *figures_text(figures), f"staleness {staleness:.1f}"]
+            text = [self._left(samples, rate), rate_text(rate), *figures_text(figures), f"staleness {staleness:.1f}"]
             self._bar.show(self._epoch(number), "  ".join(text), samples)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        now = self._clock()
+        self._due = now + self._interval
         trained, validated = figures_of(logs)
         rate = logs["samples_per_second"]
-        spent = f"in  {duration(self._clock() - self._began):>6}"
         parts = line(trained, logs["staleness"]["mean"], rate)
-        parts.append(spent if epoch + 1 >= self.epochs else self._left(rate))
+        if epoch + 1 < self.epochs:
+            parts.append(self._left((epoch + 1) * self.samples_per_epoch, rate))
+        else:
+            parts.append(f"in  {duration(now - self._began):>6}")
         self._print([self._epoch(epoch + 1), "done", *parts, *figures_text(validated)])
 
     def on_train_end(self, logs: Logs) -> None:
@@ -92,9 +98,9 @@ class Progress(Callback):
             self._bar.close()
             self._bar = None
 
-    def _left(self, rate: float) -> str:
+    def _left(self, samples: int, rate: float) -> str:
         """The time that is left at the present speed, or at `rate` where that is not known yet."""
-        return f"ETA {duration(self._speed.left(rate)):>6}"
+        return f"ETA {duration(self._speed.left(samples, rate)):>6}"
 
     def _epoch(self, number: int) -> str:
         return f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
@@ -157,9 +163,10 @@ class Speed:
         (began, first), (ended, last) = self.marks[0], self.marks[-1]
         return (last - first) / (ended - began) if ended > began else math.nan
 
-    def left(self, otherwise: float) -> float:
+    def left(self, samples: int, otherwise: float) -> float:
+        """Seconds until `total`, of which at least `samples` are done; `otherwise`: the rate where it is not known."""
         rate = otherwise if math.isnan(self.rate) else self.rate
-        done = self.marks[-1][1] if self.marks else 0
+        done = max(samples, self.marks[-1][1] if self.marks else 0)
         return (self.total - done) / rate if rate > 0 else math.nan
 
 
@@ -181,13 +188,14 @@ class Bar:
     """A bar over the whole training, at the bottom of a terminal."""
 
     def __init__(self, total: int, stream: TextIO) -> None:
+        self._total = total
         look = "{desc} {percentage:3.0f}% |{bar:12}| {text}"
         self._tqdm = QuietTqdm(
             total=total, file=stream, bar_format=look, dynamic_ncols=True, leave=False, disable=False, desc="starting"
         )
 
     def show(self, epoch: str, text: str, samples: int) -> None:
-        self._tqdm.n = min(samples, self._tqdm.total)
+        self._tqdm.n = min(samples, self._total)
         self._tqdm.text = text
         self._tqdm.set_description_str(epoch, refresh=True)
 

@@ -33,12 +33,12 @@ class Recorder:
 
     def __init__(self, metric_names: Sequence[str], clock: Callable[[], float]) -> None:
         self.metric_names = tuple(metric_names)
-        self._clock = clock
+        self.seconds = clock
         self._places = range(len(self.metric_names))
         self._begin()
 
     def _begin(self) -> None:
-        self._began = self._clock()
+        self._began = self.seconds()
         self._tallies: dict[int, Tally] = {}
         self._delays: dict[int, int] = {}
         self._steps = self._refused_samples = 0
@@ -84,7 +84,7 @@ class Recorder:
         epoch_number counts from 1; clock_samples is the master's clock. A mean over nothing is NaN. The rates of the
         ranks add up to the epoch's.
         """
-        seconds = self._clock()
+        seconds = self.seconds()
         elapsed = seconds - self._began
         tallies = [tally for _, tally in sorted(self._tallies.items())]
         entry = {

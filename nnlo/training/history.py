@@ -1,0 +1,49 @@
+"""What a run is remembered by: its circumstances at the start, its outcome at the end."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from nnlo.errors import NnloError
+from nnlo.version import __version__
+
+History = dict[str, Any]
+
+
+def begin_history(**circumstances: Any) -> History:
+    """A history without epochs; `circumstances` are what the caller knows of the job."""
+    return {
+        "nnlo": __version__,
+        "versions": versions(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **circumstances,
+        "epochs": [],
+        "validations": [],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the packages that figures depend on, and the MPI library where one is in use."""
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    mpi = sys.modules.get("mpi4py.MPI")
+    library = {"mpi": mpi.Get_library_version().splitlines()[0].strip(" \x00")} if mpi else {}
+    return {**found, "h5py": h5py.__version__, **library}
+
+
+def outcome(failure: NnloError | None, stopped: bool) -> str:
+    if failure is not None:
+        return f"failed: {failure}"
+    return "stopped" if stopped else "done"
+
+
+def peak_memory() -> int:
+    """The most resident memory that this process ever had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
