@@ -65,8 +65,8 @@ class MPIManager:
         verbose: bool = False,
         arguments: dict[str, Any] | None = None,
     ) -> None:
-        if num_epochs < 1:
-            raise OptionsError(f"--epochs must be at least 1, not {num_epochs}")
+        if not isinstance(num_epochs, int) or num_epochs < 1:
+            raise OptionsError(f"--epochs must be a whole number, at least 1, not {num_epochs!r}")
         if not isinstance(data, Data):
             raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
         self.world = choose_world(comm, wait)
@@ -114,7 +114,7 @@ class MPIManager:
         setup = await prepare(transport, self.job)
         if transport.rank:
             await Worker(transport, self.job, setup).run()
-            await share(transport, peak_memory())
+            await share(transport, (str(transport.id), peak_memory()))
             await agree(transport, None)
             return None
         return await self._master(transport, setup, self._begin_history(setup, hosts, threads))
@@ -134,8 +134,7 @@ class MPIManager:
         await master.run()
         history["seconds"] = master.seconds()
         history["outcome"] = outcome(master.failure, self.stop_training)
-        peaks = await share(transport, peak_memory())
-        history["peak_memory_bytes"] = dict(zip(map(str, transport.peers), peaks, strict=True))
+        history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None:
             self.files.write(history, self.model)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from nnlo import Algo, Callback, Data, ModelBuilder, MPIManager
 
+torch.set_num_threads(1)
+
 Array = np.ndarray[Any, Any]
 Batch = tuple[Array, Array]
 

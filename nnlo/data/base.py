@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,7 +29,7 @@ class Data:
     shards_itself = False
 
     def __init__(self, batch_size: int) -> None:
-        if not isinstance(batch_size, Integral) or batch_size < 1:
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise OptionsError(f"--batch must be at least 1, not {batch_size!r}")
         self.batch_size = int(batch_size)
         self.worker = 0

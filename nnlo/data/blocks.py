@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnlo.data.base import Array, Arrays, Data, part, put, rows
+from nnlo.data.base import Array, Arrays, Data, part, put
 from nnlo.data.index import Index
 from nnlo.data.shuffle import Order
 from nnlo.errors import DataError

@@ -28,14 +28,29 @@ class Range:
         return self.first + self.count
 
 
-@dataclass
+@dataclass(eq=False)
 class Pool:
-    """What is still to be granted of `batches` an epoch: `returned` ranges first, then the next epoch's."""
+    """What is still to be granted of `batches` an epoch: `returned` ranges first, then the next epoch's.
+
+    `served` are the workers that had their share of this epoch, where it is shared evenly.
+    """
 
     batches: int
     epoch: int = 0
     next: int = 0
     returned: list[Range] = field(default_factory=list)
+    workers: set[int] = field(default_factory=set)
+    served: set[int] = field(default_factory=set)
+
+    @property
+    def oldest(self) -> int:
+        """The first epoch of which there is something to grant."""
+        return self.returned[0].epoch if self.returned else self.epoch
+
+    def turn(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch, self.next = self.epoch + 1, 0
+        self.served.clear()
 
 
 class Dealer:
@@ -50,41 +65,29 @@ class Dealer:
         self, batches: Sequence[int], workers: Sequence[int], epochs: int, *, grain: int, unit: int, synchronous: bool
     ) -> None:
         self.epochs, self.grain, self.unit, self.synchronous = epochs, grain, unit, synchronous
-        self.pools = [Pool(count) for count in batches]
+        self.pools = [Pool(count, epoch=0 if count else epochs) for count in batches]
         self._pool_of = {worker: self.pools[i if len(batches) > 1 else 0] for i, worker in enumerate(workers)}
+        for worker, pool in self._pool_of.items():
+            pool.workers.add(worker)
         self.granted: dict[int, list[Range]] = {worker: [] for worker in workers}
-        self._served: set[int] = set()
-        self._epoch: int | None = None  # reckoned anew after a change, since that takes a look at every worker
-
-    @property
-    def workers(self) -> list[int]:
-        return list(self.granted)
+        self._epoch: int | None = None
 
     @property
     def epoch(self) -> int:
         """The first epoch of which a batch is not done."""
         if self._epoch is None:
-            open_ = [ranges[0].epoch for ranges in self.granted.values() if ranges]
-            pools = {id(pool): pool for pool in self._pool_of.values()}.values()
-            self._epoch = min(
-                [*open_, *(pool.returned[0].epoch if pool.returned else pool.epoch for pool in pools)],
-                default=self.epochs,
-            )
+            under_way = (ranges[0].epoch for ranges in self.granted.values() if ranges)
+            self._epoch = min((*under_way, *(pool.oldest for pool in self.pools)))
         return self._epoch
 
     @property
     def finished(self) -> bool:
-        """Whether every batch of every epoch is done, or no worker is left."""
+        """Whether every batch of every epoch is done, but for those that no worker is left to make."""
         return self.epoch >= self.epochs
 
     def outstanding(self, worker: int) -> int:
         """Batches that this worker was granted and has not done."""
         return sum(granted.count for granted in self.granted[worker])
-
-    def has_more(self, worker: int) -> bool:
-        """Whether this worker may be granted another range, now or later."""
-        pool = self._pool_of[worker]
-        return bool(pool.returned) or pool.epoch < self.epochs
 
     def grant(self, worker: int) -> Range | None:
         """The next range for a worker; None where there is none (now, or ever)."""
@@ -97,28 +100,23 @@ class Dealer:
         taken = Range(pool.epoch, pool.next, count)
         pool.next += count
         if pool.next >= pool.batches:
-            pool.epoch, pool.next = pool.epoch + 1, 0
-            self._served.clear()
+            pool.turn()
         return self._record(worker, taken)
 
     def _record(self, worker: int, taken: Range) -> Range:
         insort(self.granted[worker], taken)
-        self._epoch = None
         return taken
 
-    def _sharers(self, pool: Pool) -> list[int]:
-        return [worker for worker in self.granted if self._pool_of[worker] is pool]
-
     def _share(self, worker: int, pool: Pool) -> int:
-        """How many batches to grant at once, a whole number of updates."""
-        left, sharers = pool.batches - pool.next, self._sharers(pool)
-        if len(sharers) == 1:
-            return left if self.synchronous or pool.batches == UNBOUNDED else self._whole(min(left, self.grain))
+        """How many batches to grant at once: a whole number of updates, unless the epoch is shared evenly."""
+        left = pool.batches - pool.next
         if self.synchronous:
-            waiting = len([other for other in sharers if other not in self._served])
-            self._served.add(worker)
-            return -(-left // max(1, waiting))
-        return self._whole(min(self.grain, -(-left // (2 * len(sharers)))))
+            others = len(pool.workers) - len(pool.served | {worker})
+            pool.served.add(worker)
+            return -(-left // (others + 1))
+        if len(pool.workers) == 1:
+            return left if pool.batches == UNBOUNDED else self._whole(min(left, self.grain))
+        return self._whole(min(self.grain, -(-left // (2 * len(pool.workers)))))
 
     def _whole(self, count: int) -> int:
         return -(-count // self.unit) * self.unit
@@ -126,7 +124,8 @@ class Dealer:
     def _take_returned(self, worker: int, pool: Pool) -> Range:
         """A part of what a lost worker left, so that all others can help."""
         oldest = pool.returned.pop(0)
-        share = min(oldest.count, max(self.unit, -(-oldest.count // len(self._sharers(pool)))))
+        share = -(-oldest.count // len(pool.workers))
+        share = min(oldest.count, self._whole(share if self.synchronous else min(share, self.grain)))
         if share < oldest.count:
             pool.returned.insert(0, Range(oldest.epoch, oldest.first + share, oldest.count - share))
         return self._record(worker, Range(oldest.epoch, oldest.first, share))
@@ -137,21 +136,29 @@ class Dealer:
             if (granted.epoch, granted.first) == (covered.epoch, covered.first) and covered.count <= granted.count:
                 rest = Range(granted.epoch, covered.stop, granted.count - covered.count)
                 self.granted[worker][index : index + 1] = [rest] if rest.count else []
-                self._epoch = None
+                self._epoch = self._epoch if rest.count else None
                 return
         raise ValueError(f"worker {worker} was not dealt {covered}")
 
     def exhaust(self, worker: int, epoch: int) -> None:
         """This worker's own generator has no more batches in that epoch."""
         self.granted[worker] = [granted for granted in self.granted[worker] if granted.epoch != epoch]
+        pool = self._pool_of[worker]
+        if pool.epoch == epoch:
+            pool.turn()
         self._epoch = None
 
     def lose(self, worker: int) -> None:
-        """Take a worker out; what it had not done goes to the others that share its pool."""
-        pool, ranges = self._pool_of[worker], self.granted.pop(worker)
-        self._served.discard(worker)
-        if self._sharers(pool):
+        """Take a worker out; what it had not done goes to the others that share its pool.
+
+        A pool without workers is given up, unless no worker is left at all: then nobody is finished.
+        """
+        pool, ranges = self._pool_of.pop(worker), self.granted.pop(worker)
+        pool.workers.discard(worker)
+        pool.served.discard(worker)
+        if pool.workers or not self.granted:
             for granted in ranges:
                 insort(pool.returned, granted)
-        del self._pool_of[worker]
+        else:
+            self.pools.remove(pool)
         self._epoch = None

@@ -8,8 +8,10 @@ slice of that order, and the last batch may be short.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,39 +70,34 @@ class InOrder(Order):
         return [Piece(block, np.arange(start - begin, stop - begin))]
 
 
-@dataclass(frozen=True)
 class Shuffle(Order):
     """`samples` in batches of `batch`, shuffled in blocks of `buffer`."""
 
-    samples: int
-    batch: int
-    buffer: int
-    seed: int
+    def __init__(self, samples: int, batch: int, buffer: int, seed: int) -> None:
+        self.samples, self.batch, self.buffer, self.seed = samples, batch, buffer, seed
+        self._block_order = lru_cache(maxsize=2)(self._permute_blocks)
+        self._sample_order = lru_cache(maxsize=4)(self._permute_samples)
 
     def batch_pieces(self, epoch: int, k: int) -> list[Piece]:
-        order, ends = block_order(self, epoch)
+        order, ends = self._block_order(epoch)
         start, stop = k * self.batch, min((k + 1) * self.batch, self.samples)
         pieces = []
-        at = int(np.searchsorted(ends, start, side="right"))
+        at = bisect_right(ends, start)
         while start < stop:
-            block, end = int(order[at]), int(ends[at])
+            block, end = order[at], ends[at]
             low, high = self.bounds(block)
             begin = end - (high - low)
             until = min(stop, end)
-            pieces.append(Piece(block, sample_order(self, epoch, block)[start - begin : until - begin]))
+            pieces.append(Piece(block, self._sample_order(epoch, block)[start - begin : until - begin]))
             start, at = until, at + 1
         return pieces
 
+    def _permute_blocks(self, epoch: int) -> tuple[list[int], list[int]]:
+        """The blocks in the epoch's order, and where each ends in it."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.blocks).tolist()
+        sizes = (high - low for low, high in map(self.bounds, order))
+        return order, list(accumulate(sizes))
 
-@lru_cache(maxsize=8)
-def block_order(shuffle: Shuffle, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The blocks in the epoch's order, and where each ends in it."""
-    order = np.random.default_rng([shuffle.seed, epoch]).permutation(shuffle.blocks)
-    sizes = [high - low for low, high in map(shuffle.bounds, map(int, order))]
-    return order, np.cumsum(sizes)
-
-
-@lru_cache(maxsize=4)
-def sample_order(shuffle: Shuffle, epoch: int, block: int) -> NDArray[np.int64]:
-    low, high = shuffle.bounds(block)
-    return np.random.default_rng([shuffle.seed, epoch, block + 1]).permutation(high - low)
+    def _permute_samples(self, epoch: int, block: int) -> NDArray[np.int64]:
+        low, high = self.bounds(block)
+        return np.random.default_rng([self.seed, epoch, block + 1]).permutation(high - low)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-from nnlo.comm.agree import agree, everywhere, share
+import numpy as np
+
+from nnlo.comm.agree import agree, share
 from nnlo.comm.base import Transport
-from nnlo.data.base import Arrays, Data, rows
+from nnlo.data.base import Arrays, Data, as_list, rows
 from nnlo.data.index import Index
 from nnlo.errors import DataError
 
@@ -30,30 +31,39 @@ class Sample:
 
     @property
     def bytes_each(self) -> int:
-        arrays = [a for part in (self.x, self.y) for a in (part if isinstance(part, list) else [part])]
-        return sum(a.nbytes for a in arrays) // max(1, rows(self.y))
+        return sum(np.asarray(a).nbytes for a in (*as_list(self.x), *as_list(self.y))) // max(1, rows(self.y))
 
 
 async def count_files(transport: Transport, data: Data, files: Sequence[str]) -> Index:
     """The index of a file list. Raises DataError on every rank, naming all bad files."""
-    share_of_files = files[transport.rank :: transport.size]
-    mine = await everywhere(transport, lambda: [count_file(data, file) for file in share_of_files])
-    found: list[list[int | str]] = await share(transport, mine)
-    counts = [found[i % transport.size][i // transport.size] for i in range(len(files))]
-    if faults := [fault for fault in counts if isinstance(fault, str)]:
+    mine = [inspect_file(data, file) for file in files[transport.rank :: transport.size]]
+    told: list[list[tuple[int, str]]] = await share(transport, mine)
+    found = [told[i % transport.size][i // transport.size] for i in range(len(files))]
+    faults = [what for count, what in found if count < 0] or odd_forms(files, found)
+    if faults:
         more = [f"and {len(faults) - NAMED_FILES} more files"] if len(faults) > NAMED_FILES else []
         await agree(transport, DataError("; ".join(faults[:NAMED_FILES] + more)))
-    return Index.of(files, [int(count) for count in counts])
+    return Index.of(files, [count for count, _ in found])
 
 
-def count_file(data: Data, file: str) -> int | str:
-    """The samples of a file, or what is wrong with it."""
+def inspect_file(data: Data, file: str) -> tuple[int, str]:
+    """The samples of a file and the form of one; or -1 and what is wrong with the file."""
     try:
-        return data.count_file(file)
+        return data.inspect_file(file)
     except DataError as error:
-        return str(error)
+        return -1, str(error)
     except OSError as error:
-        return f"{file}: {error.strerror or error}"
+        return -1, f"{file}: {error.strerror or error}"
+
+
+def odd_forms(files: Sequence[str], found: Sequence[tuple[int, str]]) -> list[str]:
+    """Complaints about files whose samples have another form than those of the first; empty files do not count."""
+    forms = [(file, form) for file, (count, form) in zip(files, found, strict=True) if count]
+    return [
+        f"{file}: samples of form {form}, while {forms[0][0]} has {forms[0][1]}"
+        for file, form in forms
+        if form != forms[0][1]
+    ]
 
 
 def first_rows(data: Data, index: Index) -> Sample:
@@ -63,7 +73,5 @@ def first_rows(data: Data, index: Index) -> Sample:
 
 
 def first_batch(data: Data) -> Sample | None:
-    """The first batch of a user's generator, None where it yields none."""
-    for x, y in islice(data.generate_data(), 1):
-        return Sample(x, y)
-    return None
+    """The first batch of a user's generator that holds a sample, None where there is none."""
+    return next((Sample(x, y) for x, y in data.checked_batches() if rows(y)), None)

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from nnlo.comm.agree import everywhere, share
+from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Data
 from nnlo.data.dealing import UNBOUNDED
@@ -47,8 +47,8 @@ async def training_intake(transport: Transport, job: Job) -> Intake:
 
 async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     index = await count_files(transport, data, job.train_files)
-    sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers)))
-    buffer = job.shuffle_buffer or max(data.batch_size, BUFFER_BYTES // max(1, sample.bytes_each))
+    sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
+    buffer = job.shuffle_buffer or block_size(data, index, sample)
     seed = derived(job.seed, Purpose.SHUFFLE)
     shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
@@ -56,11 +56,21 @@ async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     return Intake(index.samples, (shuffle.batches,), grain, sample, feed)
 
 
-def enough(index: Index, workers: int) -> Index:
+def block_size(data: Data, index: Index, sample: Sample) -> int:
+    """Samples to hold at once; as many as the largest file has, where files can only be loaded whole."""
+    fitting = max(data.batch_size, BUFFER_BYTES // max(1, sample.bytes_each))
+    return max(fitting, index.largest) if data.whole_files else fitting
+
+
+def enough(index: Index, workers: int, flag: str) -> Index:
     """The index, if each worker can be given a sample. Raises DataError."""
+    if not index.files:
+        raise DataError(f"{flag}: no files: name a list of files, or override generate_data()")
+    if not index.samples:
+        raise DataError(f"{flag}: the files hold no sample: list others")
     if index.samples < workers:
         found = f"the files hold {index.samples} samples, fewer than the {workers} workers"
-        raise DataError(f"--train-data: {found}: start fewer ranks or list more files")
+        raise DataError(f"{flag}: {found}: start fewer ranks or list more files")
     return index
 
 
@@ -71,21 +81,22 @@ async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
     sample, in_turn, count = await everywhere(transport, look if transport.rank else lambda: (None, False, 0))
     told: list[tuple[bool, int]] = (await share(transport, [in_turn, count]))[1:]
     samples = told[0][1] if told[0][0] else sum(count for _, count in told)
+    if samples < 1:
+        fault = f"generate_data() of {type(data).__name__} yields no sample: it must yield (x, y) batches"
+        await agree(transport, DataError(fault))
     turn = (data.worker, data.num_workers) if in_turn else (0, 1)
     feed = partial(GeneratorFeed, data, turn=turn)
     return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed)
 
 
 def look_at_generator(data: Data, has_files: bool) -> tuple[Sample | None, bool, int]:
-    """Its first batch, whether workers take its batches in turn, and its samples an epoch."""
+    """Its first batch, if it has one, whether workers take its batches in turn, and its samples an epoch."""
     data.reads_files = False
     sample = first_batch(data)
-    if sample is None and data.reads_files and has_files:
+    reads_files = data.reads_files
+    if sample is None and reads_files and has_files and not data.file_names:
         raise DataError(f"worker {data.worker + 1} of {data.num_workers} has no file: list at least one file a worker")
-    if sample is None:
-        raise DataError(f"generate_data() of {type(data).__name__} yields no batch: it must yield (x, y) batches")
-    in_turn = not data.reads_files and not data.shards_itself
-    return sample, in_turn, data.count_data()
+    return sample, not reads_files and not data.shards_itself, int(data.count_data())
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,19 @@ async def validation_intake(transport: Transport, job: Job) -> Validation | None
     data = copy.copy(job.val_data)
     data.worker, data.num_workers, data.file_names = 0, 1, job.val_files
     if data.makes_batches:
-        wanted = bool(job.val_files) or job.val_data is not job.data
-        return Validation(None, partial(GeneratorFeed, data)) if wanted else None
+        if not job.val_files and job.val_data is job.data:
+            return None
+        await everywhere(transport, partial(some_batch, data) if transport.rank == 0 else lambda: None)
+        return Validation(None, partial(GeneratorFeed, data))
     if not job.val_files:
         return None
     index = await count_files(transport, data, job.val_files)
-    await everywhere(transport, lambda: first_rows(data, enough(index, 1)))
-    return Validation(index.samples, partial(SampleFeed, data, index, InOrder(index.samples, data.batch_size)))
+    sample = await everywhere(transport, lambda: first_rows(data, enough(index, 1, "--val-data")))
+    order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))
+    return Validation(index.samples, partial(SampleFeed, data, index, order))
+
+
+def some_batch(data: Data) -> None:
+    """Raises DataError for a generator without a sample to validate on."""
+    if first_batch(data) is None:
+        raise DataError(f"generate_data() of {type(data).__name__} yields no sample to validate on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from nnlo.data.lists import names_in
 from nnlo.errors import DataError
 
 
@@ -25,12 +26,13 @@ def list_paths(name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def read_list(path: Path) -> list[Path]:
-    """The pieces that a list of ours names, one a line, relative to its folder."""
+    """The pieces that a list of ours names, relative to its folder; none where it is no list."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return [path.parent / name for name in names_in(path)]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    return [path.parent / line for line in text.splitlines() if line]
+    except ValueError:
+        return []
 
 
 def prepared(name: str, folder: Path | None = None) -> tuple[Path, Path] | None:

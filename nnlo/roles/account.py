@@ -1,0 +1,35 @@
+"""What a step of the centre is remembered by: the record of the epoch, and what callbacks are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnlo.algos import Lineage
+from nnlo.roles.stepping import Arrived
+from nnlo.training.callbacks import Callbacks
+from nnlo.training.record import Recorder
+
+
+class Account:
+    """Notes steps in `recorder` and tells `callbacks`; an epoch has `samples`."""
+
+    def __init__(self, recorder: Recorder, callbacks: Callbacks, samples: int) -> None:
+        self._recorder, self._callbacks, self._samples = recorder, callbacks, samples
+
+    def add(self, arrived: Sequence[Arrived], lineages: Sequence[Lineage], step: int, clock: int) -> None:
+        """Step number `step`, after which the clock is at `clock` samples."""
+        for one, lineage in zip(arrived, lineages, strict=True):
+            header = one.header
+            busy = header.busy_us * 1e-6
+            self._recorder.update(one.peer, header.samples, one.sums, lineage.delay, busy, header.nbytes)
+        self._recorder.step()
+        if self._callbacks.wants_updates:
+            self._callbacks.on_train_batch_end(step, self._logs(arrived, lineages, clock))
+
+    def _logs(self, arrived: Sequence[Arrived], lineages: Sequence[Lineage], clock: int) -> dict[str, Any]:
+        samples = sum(one.header.samples for one in arrived)
+        sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
+        means = {name: total / samples for name, total in zip(self._recorder.metric_names, sums, strict=True)}
+        staleness = max(lineage.delay for lineage in lineages)
+        return {"samples": clock, "epoch": clock / self._samples, "staleness": staleness, **means}

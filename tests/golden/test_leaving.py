@@ -1,0 +1,88 @@
+"""Workers that die: what they had not done is done by others, and nobody waits for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnlo import Algo
+from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind
+from nnlo.comm.virtual import VirtualWorld
+from nnlo.errors import TrainingError
+from tests.golden.test_asynchronous import OneHot
+from tests.jobs import Rows, Run, train_here
+
+SAMPLES, BATCH = 96, 8
+
+
+def one_hot(world: VirtualWorld, epochs: int = 1, batch: int = BATCH, **options: object) -> Run:
+    """One unit is taken off w[n] for each time that sample n is trained on in an asynchronous update of `batch`."""
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    algo = Algo("sgd", lr=batch, loss="mae", metrics=(), **options)
+    data = Rows(x, np.full((SAMPLES, 1), -1000.0), batch)
+    return train_here(world, data, algo, lambda: OneHot(SAMPLES), epochs=epochs)
+
+
+def dying(*faults: tuple[int, int], size: int = 4) -> VirtualWorld:
+    costs = Costs(compute=1e-3, notice=0.02)
+    return VirtualWorld(size, costs=costs, faults=[Fault(peer, step, FaultKind.DIE) for peer, step in faults])
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize("peer", [1, 3])
+def test_asynchronous_training_does_each_sample_once_all_the_same(peer: int, step: int) -> None:
+    run = one_hot(dying((peer, step)), epochs=2)
+    assert run.state["w"].tolist() == [-2.0] * SAMPLES
+    assert run.history["outcome"] == "done"
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize("peer", [1, 3])
+def test_synchronous_training_takes_the_quorum_again(peer: int, step: int) -> None:
+    run = one_hot(dying((peer, step)), synchronous=True)
+    ranks = run.last["ranks"]
+    assert run.last["samples"] == SAMPLES == sum(entry["samples"] for entry in ranks.values())
+    assert ranks.get(str(peer), {"samples": 0})["samples"] == step * BATCH
+    assert (run.state["w"] < 0).all(), "a sample of the lost worker was left out"
+    assert set(run.delays) == {0}
+
+
+def test_synchronous_steps_after_the_loss_are_means_of_those_left() -> None:
+    """Three workers' first step takes lr / 24 off each of 24 samples; once one is lost, steps are of 16 samples."""
+    run = one_hot(dying((2, 1)), synchronous=True)
+    counts = {round(-v * 3): int((run.state["w"] == v).sum()) for v in run.state["w"].unique().tolist()}
+    assert set(counts) <= {round(3 * 8 / 24), round(3 * 8 / 16 * 1), 3 * 8 // 8} | {2}
+    assert sum(counts.values()) == SAMPLES and counts[1] == 24
+
+
+def test_all_but_one_may_die() -> None:
+    run = one_hot(dying((1, 2), (3, 0), (4, 5), size=5), epochs=3)
+    assert run.state["w"].tolist() == [-3.0] * SAMPLES
+
+
+def test_several_batches_an_update_are_lost_together_and_done_again() -> None:
+    """tau = 2 with the mean of two batches: half a unit a time, so twice the rate gives one."""
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    algo = Algo("sgd", lr=2 * BATCH, loss="mae", metrics=(), sync_every=2)
+    data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
+    run = train_here(dying((2, 3)), data, algo, lambda: OneHot(SAMPLES), epochs=2)
+    assert run.last["samples"] == 2 * SAMPLES
+    assert (run.state["w"] < 0).all()
+
+
+def test_when_all_die_the_job_says_so() -> None:
+    with pytest.raises(TrainingError, match="every worker is lost"):
+        one_hot(dying((1, 1), (2, 2), (3, 0)))
+
+
+def test_a_rank_that_raises_ends_the_job() -> None:
+    with pytest.raises(FaultInjected, match="rank 2 fails at step 3"):
+        one_hot(VirtualWorld(4, faults=[Fault(2, 3, FaultKind.RAISE)]))
+
+
+def test_a_rank_that_stalls_is_waited_for() -> None:
+    costs = Costs(compute=1e-3)
+    quick = one_hot(VirtualWorld(4, costs=costs), synchronous=True)
+    slow = one_hot(VirtualWorld(4, costs=costs, faults=[Fault(2, 1, FaultKind.STALL, 5.0)]), synchronous=True)
+    assert slow.state["w"].tolist() == quick.state["w"].tolist()
+    assert slow.history["seconds"] - quick.history["seconds"] == pytest.approx(5.0, abs=1e-6)
