@@ -11,7 +11,7 @@ from nnlo.algos import MODES
 from nnlo.cli import Command, build, launched_rank, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
-from nnlo.data.prepare import prepare, prepared
+from nnlo.data.prepare import prepare, prepared, preparers
 from nnlo.errors import OptionsError
 from nnlo.logs import LOG, set_up
 from nnlo.model import ModelSource, load_model
@@ -46,19 +46,17 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     return defaults
 
 
-def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any]:
-    """Training and validation lists: as given, as the model file names them, or a ready-made set."""
+def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Values]:
+    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults."""
     train, val = data.train_data or source.train_list, data.val_data or source.val_list
     if train is not None:
-        return train, val
+        return train, val, {}
     if val is not None:
         raise OptionsError("--val-data needs --train-data beside it")
-    lists, name = prepared("mnist"), "MNIST"
-    if lists is None:
-        made = prepare("digits")
-        lists, name = (made.train_list, made.test_list), "scikit-learn's digits"
-    LOG.info("no --train-data: training on %s (%s)", name, lists[0])
-    return lists
+    name = "mnist" if prepared("mnist") else "digits"
+    lists = prepare(name)
+    LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
+    return lists.train_list, lists.test_list, preparers[name].suits
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
@@ -66,11 +64,10 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
-    layers = given, model_defaults(line, source, given)
+    train_list, val_list, suits = data_lists(build(DataArguments, given), source)
+    layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
-    algo = make_algo(model, training, layers)
-    train_list, val_list = data_lists(data, source)
-    comm = world_comm()
+    algo, comm = make_algo(model, training, layers), world_comm()
     return MPIManager(
         comm,
         make_data(data, source, given),
@@ -90,7 +87,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     )
 
 
-def make_algo(model: ModelArguments, training: TrainingArguments, layers: tuple[Values, ...]) -> Algo:
+def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequence[Values]) -> Algo:
     optimizer = build(OptimizerArguments, *layers)
     return Algo(
         optimizer.optimizer,
@@ -116,13 +113,14 @@ def summary(manager: MPIManager) -> str:
     history = manager.history or {}
     last = history["epochs"][-1] if history["epochs"] else {}
     figures = ", ".join(f"{name} {last[name]:.4f}" for name in last if name.startswith("val_")) or "not validated"
-    lines = [f"{history['model']}: {len(history['epochs'])} epochs in {history['seconds']:.1f} s, {figures}"]
+    epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
+    lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
 
 
 def train(argv: Sequence[str] | None = None) -> None:
     line = command()
-    manager = together(lambda: make_manager(line, line.parse(argv)))
+    manager = together(lambda: make_manager(line, line.parse(argv)), undo=MPIManager.close)
     if manager.train() is not None:
         print(summary(manager), flush=True)
 

@@ -54,9 +54,7 @@ def _parameter_range() -> list[Any]:
 
 get_model.defaults = {
     "optimizer": "adam",
-    "lr": 3e-3,
-    "batch": 100,
-    "epochs": 3,
+    "lr": 2e-3,
     "loss": "categorical_crossentropy",
 }
 get_model.parameter_range = _parameter_range

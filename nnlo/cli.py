@@ -93,7 +93,7 @@ class Command:
         words = [self._whole(word) for word in (sys.argv[1:] if argv is None else argv)]
         known, unknown = self.parser.parse_known_args(words)
         if unknown:
-            raise OptionsError(f"unexpected argument {unknown[0]!r}{self._hint('-' + unknown[0], self._flags())}")
+            raise OptionsError(f"unexpected argument {unknown[0]!r}{self._hint(unknown[0], self._flags())}")
         given = vars(known)
         config = given.pop("config", None)
         flags = self.checked(given)
@@ -117,8 +117,9 @@ class Command:
 
     def _hint(self, name: str, known: Sequence[str]) -> str:
         """How to go on: with the known name nearest to `name`, or with the list of them."""
-        near = difflib.get_close_matches(name, known, 1)
-        return f": did you mean {near[0]}?" if near else f": {self.parser.prog} --help lists the options"
+        bare = {other.strip("-"): other for other in known}
+        near = difflib.get_close_matches(name.strip("-"), bare, 1)
+        return f": did you mean {bare[near[0]]}?" if near else f": {self.parser.prog} --help lists the options"
 
     def checked(self, values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         """Options by name as their fields want them; `source` is whom to blame. Raises OptionsError."""

@@ -63,7 +63,7 @@ class Layout:
         if not trained:
             raise OptionsError("the model has no parameter to train (every one has requires_grad=False)")
         dtype = trained[0][1].dtype
-        floats = [(n, b) for n, b in module.named_buffers() if b.is_floating_point()]
+        floats = [(n, b) for n, b in module.named_buffers() if b.is_floating_point() or b.is_complex()]
         for name, tensor in [*trained, *floats]:
             check_tensor(name, tensor, dtype)
         counters = [(n, b) for n, b in module.named_buffers() if not b.is_floating_point()]

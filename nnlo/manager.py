@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class MPIManager:
     loops; a `nnlo.comm.virtual.VirtualWorld` runs all ranks here on a virtual clock.
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
     `data`, or with `val_data`. output: the folder for the run's files, None for none. Raises
-    OptionsError or DataError for what cannot work.
+    OptionsError for what cannot work.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class MPIManager:
         self.job = Job(
             data=data,
             val_data=val_data or data,
-            train_files=file_list(train_list, "--train-data"),
-            val_files=file_list(val_list, "--val-data"),
+            train_files=[],
+            val_files=[],
             builder=model_builder,
             algorithm=algo.algorithm,
             optimizer=algo.optimizer,
@@ -85,6 +86,7 @@ class MPIManager:
             validate_every=algo.validate_every,
             shuffle_buffer=shuffle_buffer,
         )
+        self.train_list, self.val_list = train_list, val_list
         self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
         self.callbacks = list(callbacks)
         self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
@@ -111,23 +113,29 @@ class MPIManager:
         if not isinstance(self.world, VirtualWorld):
             threads = set_threads(hosts.count(hosts[transport.rank]))
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
-        setup = await prepare(transport, self.job)
+        job = await everywhere(transport, self._with_files)
+        setup = await prepare(transport, job)
         if transport.rank:
-            await Worker(transport, self.job, setup).run()
+            await Worker(transport, job, setup).run()
             await share(transport, (str(transport.id), peak_memory()))
             await agree(transport, None)
             return None
-        return await self._master(transport, setup, self._begin_history(setup, hosts, threads))
+        return await self._master(transport, job, setup, self._begin_history(setup, hosts, threads))
 
     def _check_files(self) -> None:
         if self.files is not None:
             self.files.check()
 
-    async def _master(self, transport: Transport, setup: Setup, history: History) -> History:
-        progress = [Progress(self.job.epochs, setup.intake.samples)] if self.verbose else []
+    def _with_files(self) -> Job:
+        """The job with the files that its lists name, as this rank reads them."""
+        train_files, val_files = file_list(self.train_list, "--train-data"), file_list(self.val_list, "--val-data")
+        return replace(self.job, train_files=train_files, val_files=val_files)
+
+    async def _master(self, transport: Transport, job: Job, setup: Setup, history: History) -> History:
+        progress = [Progress(job.epochs, setup.intake.samples)] if self.verbose else []
         callbacks = Callbacks([*self.callbacks, *progress])
         callbacks.set_manager(self)
-        master = Master(transport, self.job, setup, callbacks, self, history)
+        master = Master(transport, job, setup, callbacks, self, history)
         self.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
         callbacks.on_epoch_begin(0, {})

@@ -5,6 +5,6 @@ from nnlo.algos.downpour import Downpour, DownpourOptions
 from nnlo.registry import Registry
 
 MODES: Registry[Mode] = Registry("mode")
-MODES.register("downpour", Mode(DownpourOptions, Downpour, True, "asynchronous SGD on a master"), aliases=("sgd",))
+MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
 
 __all__ = ["MODES", "Lineage", "Mode", "ServerAlgorithm", "Update"]

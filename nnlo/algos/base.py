@@ -92,4 +92,3 @@ class Mode:
     options: type[Options]
     build: Callable[[Any], ServerAlgorithm]
     needs_optimizer: bool
-    summary: str

@@ -56,14 +56,22 @@ async def everywhere(transport: Transport, work: Callable[[], T]) -> T:
     return results[0]
 
 
-def together(work: Callable[[], T]) -> T:
-    """The same outside of a role, on all ranks that a launcher started: nobody leaves while others go on."""
+def together(work: Callable[[], T], undo: Callable[[T], None]) -> T:
+    """The same outside of a role, on all ranks that a launcher started: nobody leaves while others go on.
+
+    `undo` is called with what `work` gave on this rank where it failed on another one.
+    """
     results, fault = attempt(work)
     try:
         from nnlo.comm.mpi import MPI, MpiWorld
     except NnloError as error:
         raise fault or error from None
-    MpiWorld(MPI.COMM_WORLD).run(lambda transport: agree(transport, fault))
+    try:
+        MpiWorld(MPI.COMM_WORLD).run(lambda transport: agree(transport, fault))
+    except NnloError:
+        for result in results:
+            undo(result)
+        raise
     return results[0]
 
 

@@ -130,4 +130,4 @@ class World(ABC):
 
     @abstractmethod
     def abandon(self, reason: str) -> None:
-        """This process leaves without having run; where others wait for it, end them too."""
+        """This process leaves without having run: end those who would wait for it."""

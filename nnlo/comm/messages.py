@@ -59,4 +59,7 @@ class Header:
         magic, kind, flags, *numbers = FORMAT.unpack_from(memory, 0)
         if magic != MAGIC:
             raise ProtocolError(f"a message opens with {magic:#x}, not {MAGIC:#x}: do all ranks run the same nnlo?")
-        return cls(Kind(kind), Flag(flags), *numbers)
+        try:
+            return cls(Kind(kind), Flag(flags), *numbers)
+        except ValueError as error:
+            raise ProtocolError(f"a message that this nnlo does not know ({error}): update it on all ranks") from None

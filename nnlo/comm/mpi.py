@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -27,6 +28,11 @@ except (ImportError, RuntimeError) as error:
     ) from None
 
 T = TypeVar("T")
+
+#: Seconds that a launcher gets to pass on what was printed: on an abort it may drop the rest.
+LAST_WORDS = 0.2
+#: Seconds that a launcher gets to end this rank: MPICH's Abort returns before it does.
+TIME_TO_DIE = 1.0
 
 
 class Poll(Effect[list[Source]]):
@@ -69,19 +75,15 @@ class MpiWorld(World):
         transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin)
         try:
             result: T = drive(main(transport))
-            transport.finish()
-            return result if self.comm.rank == 0 else None
-        except NnloError as error:
-            if error.agreed:
-                raise
-            self._abort(error)
         except BaseException as error:
-            self._abort(error)
-        finally:
+            if not getattr(error, "agreed", False):
+                self._abort(error)
             transport.close()
+            raise
+        transport.close()
+        return result if self.comm.rank == 0 else None
 
     def abandon(self, reason: str) -> None:
-        """End the job from outside of `run`: this rank leaves, and the others would wait for it."""
         print(f"nnlo: rank {self.comm.rank}: {reason}", file=sys.stderr, flush=True)
         abort()
 
@@ -98,8 +100,11 @@ class MpiWorld(World):
 def abort() -> NoReturn:
     """End all ranks with exit code 1."""
     sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(LAST_WORDS)
     MPI.COMM_WORLD.Abort(1)
-    raise SystemExit(1)
+    time.sleep(TIME_TO_DIE)
+    os._exit(1)
 
 
 def settle(request: MPI.Request) -> None:
@@ -173,18 +178,19 @@ class MpiTransport(Transport):
         self._groups.append(MpiTransport(group, peers, self.spin))
         return self._groups[-1]
 
-    def finish(self) -> None:
-        """See the last messages out: an orderly end of a role whose peers end too."""
+    def close(self) -> None:
+        """See the last messages out and give everything back; every rank of the group does it."""
+        self._aside.close()
+        for group in self._groups:
+            group.close()
         patience = Patience(self.spin)
         while self._sends:
             self.progress()
             patience.pause()
         settle(self.comm.Ibarrier())
-
-    def close(self) -> None:
-        self._aside.close()
-        for group in self._groups:
-            group.close()
+        for channel in self._channels:
+            channel.request.Free()
+        self.comm.Free()
 
 
 class MpiSend(Send):

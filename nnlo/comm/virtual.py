@@ -91,7 +91,7 @@ class VirtualWorld(World):
         self.size, self.costs = size, costs or Costs()
         self.hosts = list(hosts or [Host((i,)) for i in range(size)])
         self.host_of = {peer: index for index, host in enumerate(self.hosts) for peer in host.ranks}
-        if sorted(self.host_of) != list(range(size)):
+        if sorted(peer for host in self.hosts for peer in host.ranks) != list(range(size)):
             raise ValueError(f"the hosts must hold the ranks 0 to {size - 1}, each once")
         self.faults = {(fault.peer, fault.step): fault for fault in faults}
         self.seed = seed

@@ -74,14 +74,20 @@ class H5Data(Data):
         if self.whole_files:
             super().fill_rows(file, start, stop, x, y)
             return
+        columns = ((self._features, x), (self._labels, y))
         with self._opened(file) as handle:
-            self._features.fill(handle, file, start, stop, x)
-            self._labels.fill(handle, file, start, stop, y)
+            late = [
+                (column, column.raw(handle, file, start, stop), into)
+                for column, into in columns
+                if not column.fill(handle, file, start, stop, into)
+            ]
+        for column, raw, into in late:
+            put(file, column.adapted(raw), into)
 
     def _read(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
         with self._opened(file) as handle:
-            x = self._features.read(handle, file, start, stop)
-            return checked_pair(file, (x, self._labels.read(handle, file, start, stop)))
+            x, y = (column.raw(handle, file, start, stop) for column in (self._features, self._labels))
+        return checked_pair(file, (self._features.adapted(x), self._labels.adapted(y)))
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[h5py.File]:
@@ -119,6 +125,12 @@ class Column:
 
     def datasets(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         """The dataset of that name, or those of the group of that name. Raises DataError."""
+        try:
+            return self._checked(handle, file)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(f"{file}: cannot be read: damaged ({error.args[0]})") from None
+
+    def _checked(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         if not self.name or self.name not in handle:
             raise DataError(f"{file}: has no dataset '{self.name}': it has {names_in(handle)}")
         found = handle[self.name]
@@ -129,20 +141,20 @@ class Column:
             raise DataError(f"{file}: '{self.name}' does not hold numbers: name another dataset, or give an adaptor")
         return found
 
-    def read(self, handle: h5py.File, file: str, start: int, stop: int | None) -> Arrays:
+    def raw(self, handle: h5py.File, file: str, start: int, stop: int | None) -> Arrays:
         arrays: list[Array] = [dataset[start:stop] for dataset in self.datasets(handle, file)]
-        found = arrays if isinstance(handle[self.name], h5py.Group) else arrays[0]
-        return found if self.adaptor is None else self.adaptor(found)
+        return arrays if isinstance(handle[self.name], h5py.Group) else arrays[0]
 
-    def fill(self, handle: h5py.File, file: str, start: int, stop: int, into: Arrays) -> None:
-        """Read the rows [start, stop) into arrays that are there."""
+    def adapted(self, arrays: Arrays) -> Arrays:
+        return arrays if self.adaptor is None else self.adaptor(arrays)
+
+    def fill(self, handle: h5py.File, file: str, start: int, stop: int, into: Arrays) -> bool:
+        """Read the rows [start, stop) straight into arrays that are there; False where that cannot be done."""
         datasets, targets = self.datasets(handle, file), as_list(into)
-        same = [dataset.shape[1:] for dataset in datasets] == [target.shape[1:] for target in targets]
-        if self.adaptor is not None or not same:
-            put(file, self.read(handle, file, start, stop), into)
-            return
-        for dataset, target in zip(datasets, targets, strict=True):
+        direct = [one.shape[1:] for one in datasets] == [one.shape[1:] for one in targets] and self.adaptor is None
+        for dataset, target in zip(datasets, targets, strict=True) if direct else ():
             dataset.read_direct(target, np.s_[start:stop])
+        return direct
 
 
 def open_file(file: str) -> h5py.File:

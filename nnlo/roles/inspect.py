@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnlo.comm.agree import agree, share
+from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Arrays, Data, as_list, rows
 from nnlo.data.index import Index
@@ -36,7 +36,8 @@ class Sample:
 
 async def count_files(transport: Transport, data: Data, files: Sequence[str]) -> Index:
     """The index of a file list. Raises DataError on every rank, naming all bad files."""
-    mine = [inspect_file(data, file) for file in files[transport.rank :: transport.size]]
+    own = files[transport.rank :: transport.size]
+    mine = await everywhere(transport, lambda: [inspect_file(data, file) for file in own])
     told: list[list[tuple[int, str]]] = await share(transport, mine)
     found = [told[i % transport.size][i // transport.size] for i in range(len(files))]
     faults = [what for count, what in found if count < 0] or odd_forms(files, found)

@@ -44,7 +44,7 @@ class Simulation:
         elif self.dealer.granted[worker]:
             self.train(worker, self.random.choice(self.dealer.granted[worker]))
         elif not any(self.dealer.outstanding(one) for one in self.alive):
-            assert any([self.grant(one) for one in self.alive]), "nobody has or gets anything to do"
+            assert any(self.grant(one) for one in self.alive), "nobody has or gets anything to do"
 
     def grant(self, worker):
         granted, pool = self.dealer.grant(worker), self.pool_of[worker]
@@ -202,6 +202,15 @@ def test_a_pool_without_its_worker_is_given_up():
     assert deal.finished
     deal.lose(2)
     assert deal.finished
+
+
+def test_an_exhausted_pool_goes_on_with_the_next_epoch():
+    deal = dealer([9, 9], [1, 2], grain=3)
+    assert deal.grant(1) == Range(0, 0, 3)
+    deal.done(1, Range(0, 0, 1))
+    deal.exhaust(1, 0)
+    assert deal.outstanding(1) == 0 and deal.grant(1) == Range(1, 0, 3)
+    assert deal.grant(2) == Range(0, 0, 3)
 
 
 @pytest.mark.parametrize("covered", [Range(0, 1, 1), Range(0, 0, 3), Range(1, 0, 1)])

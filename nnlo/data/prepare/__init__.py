@@ -20,8 +20,8 @@ from nnlo.registry import Registry
 __all__ = ["Images", "Prepared", "Preparer", "Samples", "Split", "data_home", "prepare", "prepared", "preparers"]
 
 preparers: Registry[Preparer] = Registry("data set")
-preparers.register("digits", Preparer(digits.load, pieces=(4, 1)))
-preparers.register("mnist", Preparer(mnist.load, pieces=(24, 4)))
+preparers.register("digits", Preparer(digits.load, pieces=(4, 1), suits={"batch": 50, "epochs": 20}))
+preparers.register("mnist", Preparer(mnist.load, pieces=(24, 4), suits={"batch": 100, "epochs": 3}))
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,13 @@ class Preparer:
     """How one data set is made.
 
     `load(source)` returns its samples; `source` is the user's folder of downloaded files, or None.
-    `pieces` are the default numbers of files for training and test samples.
+    `pieces` are the default numbers of files for training and test samples; `suits` are training
+    options that suit its size, by name.
     """
 
     load: Callable[[Path | None], Split]
     pieces: tuple[int, int]
+    suits: Mapping[str, int]
 
 
 @dataclass(frozen=True)
