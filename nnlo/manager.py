@@ -70,6 +70,8 @@ class MPIManager:
             raise OptionsError(f"--epochs must be a whole number, at least 1, not {num_epochs!r}")
         if not isinstance(data, Data):
             raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
+        if shuffle_buffer is not None and shuffle_buffer < 1:
+            raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
         self.world = choose_world(comm, wait)
         self.job = Job(
             data=data,
@@ -186,6 +188,8 @@ class MPIManager:
 
 def choose_world(comm: Any, wait: str) -> World:
     """Where the ranks of `comm` run."""
+    if wait not in ("sleep", "spin"):
+        raise OptionsError(f"--wait must be sleep or spin, not {wait!r}")
     if isinstance(comm, World):
         return comm
     if comm is None or comm.size == 1:

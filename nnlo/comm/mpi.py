@@ -72,7 +72,7 @@ class MpiWorld(World):
     def run(self, main: Main[T]) -> T | None:
         sharpen_timer()
         settle(self.comm.Ibarrier())
-        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin)
+        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin, Motion())
         try:
             result: T = drive(main(transport))
         except BaseException as error:
@@ -114,18 +114,38 @@ def settle(request: MPI.Request) -> None:
         patience.pause()
 
 
+class Motion:
+    """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.channels: list[MpiChannel] = []
+        self.sends: list[MpiSend] = []
+
+    def progress(self) -> None:
+        """Let MPI move what is under way."""
+        active: list[MpiChannel | MpiSend] = [c for c in self.channels if c.posted]
+        active += self.sends
+        if not active:
+            return
+        done = MPI.Request.Testsome([item.request for item in active])
+        for index in done or ():
+            active[index].complete()
+        if self.sends:
+            self.sends = [send for send in self.sends if not send.ready]
+
+
 class MpiTransport(Transport):
-    def __init__(self, comm: MPI.Intracomm, peers: tuple[int, ...], spin: bool) -> None:
+    def __init__(self, comm: MPI.Intracomm, peers: tuple[int, ...], spin: bool, motion: Motion) -> None:
         self.comm, self.peers, self.spin = comm, peers, spin
         self.id = peers[comm.rank]
-        self._began = time.perf_counter()
+        self._motion = motion
         self._aside = Aside()
         self._channels: list[MpiChannel] = []
-        self._sends: list[MpiSend] = []
         self._groups: list[MpiTransport] = []
 
     def clock(self) -> float:
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self._motion.began
 
     def storage(self, nbytes: int) -> Tensor:
         return torch.zeros(nbytes, dtype=torch.uint8)
@@ -133,6 +153,7 @@ class MpiTransport(Transport):
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         channel = MpiChannel(self, peer, tag, nbytes)
         self._channels.append(channel)
+        self._motion.channels.append(channel)
         return channel
 
     async def compute(self, work: Callable[[], T], samples: int) -> T:
@@ -146,19 +167,11 @@ class MpiTransport(Transport):
 
     def progress(self) -> None:
         """Let MPI move what is under way."""
-        active: list[MpiChannel | MpiSend] = [c for c in self._channels if c.posted]
-        active += self._sends
-        if not active:
-            return
-        done = MPI.Request.Testsome([item.request for item in active])
-        for index in done or ():
-            active[index].complete()
-        if self._sends:
-            self._sends = [send for send in self._sends if not send.ready]
+        self._motion.progress()
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:
         send = MpiSend(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
-        self._sends.append(send)
+        self._motion.sends.append(send)
         return send
 
     async def allgather(self, data: bytes) -> list[bytes]:
@@ -175,7 +188,7 @@ class MpiTransport(Transport):
             return None
         mine = str(color).encode()
         peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == mine)
-        self._groups.append(MpiTransport(group, peers, self.spin))
+        self._groups.append(MpiTransport(group, peers, self.spin, self._motion))
         return self._groups[-1]
 
     def close(self) -> None:
@@ -184,7 +197,7 @@ class MpiTransport(Transport):
         for group in self._groups:
             group.close()
         patience = Patience(self.spin)
-        while self._sends:
+        while self._motion.sends:
             self.progress()
             patience.pause()
         settle(self.comm.Ibarrier())
