@@ -136,7 +136,7 @@ def test_ranges_import_skopt_only_when_asked_for():
 
 def test_defaults_are_a_copy():
     load_model("mnist").defaults["lr"] = 5
-    assert load_model("mnist").defaults["lr"] == 1e-3
+    assert load_model("mnist").defaults["lr"] == 2e-3
 
 
 def test_a_file_imports_from_its_own_folder_and_the_current_one(folder):
