@@ -28,6 +28,11 @@ class Flag(IntFlag):
     EXHAUSTED = 2  # the worker's own generator ended before its range did
 
 
+# Looked up for every message: far quicker than calling the enumerations.
+KINDS = {int(kind): kind for kind in Kind}
+FLAGS = {value: Flag(value) for value in range(4)}
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a message says about itself.
@@ -60,6 +65,6 @@ class Header:
         if magic != MAGIC:
             raise ProtocolError(f"a message opens with {magic:#x}, not {MAGIC:#x}: do all ranks run the same nnlo?")
         try:
-            return cls(Kind(kind), Flag(flags), *numbers)
-        except ValueError as error:
+            return cls(KINDS[kind], FLAGS[flags], *numbers)
+        except KeyError as error:
             raise ProtocolError(f"a message that this nnlo does not know ({error}): update it on all ranks") from None

@@ -225,7 +225,8 @@ class MpiChannel(Channel):
         self._outgoing: Tensor | None = None
         self.posted = self._arrived = False
         rank = transport.peers.index(peer)
-        self.request = transport.comm.Recv_init([self.incoming.numpy(), MPI.BYTE], rank, tag)
+        self._received = self.incoming.numpy().data
+        self.request = transport.comm.Recv_init([self._received, MPI.BYTE], rank, tag)
 
     @property
     def outgoing(self) -> Tensor:  # type: ignore[override]
@@ -248,7 +249,7 @@ class MpiChannel(Channel):
         if not self._arrived:
             raise ProtocolError(f"no message from rank {self.peer} to take")
         self._arrived = False
-        return Header.read(self.incoming.numpy().data)
+        return Header.read(self._received)
 
     def send(self, header: Header, memory: Tensor | None = None) -> Send:
         memory = self.outgoing if memory is None else memory

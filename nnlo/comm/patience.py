@@ -6,7 +6,8 @@ import ctypes
 import time
 
 SPIN = 20e-6
-FIRST_SLEEP = 50e-6
+FIRST_SLEEP = 20e-6
+GROWTH = 1.2
 LONGEST_SLEEP = 200e-6
 
 PR_SET_TIMERSLACK = 29
@@ -31,4 +32,4 @@ class Patience:
         if self._spin or time.perf_counter() < self._until:
             return
         time.sleep(self._sleep)
-        self._sleep = min(2 * self._sleep, LONGEST_SLEEP)
+        self._sleep = min(GROWTH * self._sleep, LONGEST_SLEEP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,13 @@ class OptimizerSpec:
         """Check name and settings (`lr` or `learning_rate`, `momentum`, ...); raises OptionsError."""
         name = OPTIMIZERS.canonical(name.lower())
         kind = OPTIMIZERS[name]
+        for alias, setting in ALIASES.items():
+            if {alias, setting} <= settings.keys():
+                raise OptionsError(f"optimizer '{name}': '{setting}' and '{alias}' are the same: give one of them")
         renamed = {ALIASES.get(key, key): value for key, value in settings.items()}
+        for key, value in settings.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise OptionsError(f"optimizer '{name}': {key} must be a finite number, not {value}")
         if unknown := sorted(set(renamed) - set(kind.parameters())):
             raise OptionsError(
                 f"optimizer '{name}' has no setting '{unknown[0]}': it has {', '.join(kind.parameters())}"
@@ -88,12 +95,14 @@ class FlatOptimizer:
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
         self.optimizer, self._parameter = optimizer, parameter
+        # torch wraps step() for its profiler and for hooks, of which there are none here: twice the time of a small step.
+        self._step = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
 
     def step(self, vector: Tensor, gradient: Tensor) -> None:
         """`vector` <- Opt(vector, gradient), both of shape (n,)."""
         self._parameter.data = vector
         self._parameter.grad = gradient
-        self.optimizer.step()
+        self._step(self.optimizer)
         self._parameter.grad = None
 
     @property
