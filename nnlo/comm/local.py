@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -44,6 +45,10 @@ class LocalWorld(VirtualWorld):
         finally:
             for aside in self._aside.values():
                 aside.close()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """As many as torch likes: this process has the machine."""
+        return nullcontext()
 
     def _transport(self, process: Process, group: Group) -> Transport:
         return LocalTransport(self, process, group)

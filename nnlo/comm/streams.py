@@ -41,3 +41,14 @@ class RandomStates:
             restore(self._kept.get(rank, self._outside))
             self._current = rank
         yield
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """torch computes with one thread meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ from torch import Tensor
 from nnlo.comm.base import Effect, Main, Source, Transport, World
 from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
 from nnlo.comm.cpu import Cpu
-from nnlo.comm.streams import RandomStates
+from nnlo.comm.streams import RandomStates, one_torch_thread
 from nnlo.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class VirtualWorld(World):
     def run(self, main: Main[T]) -> T | None:
         self._begin()
         everyone = self.group((), tuple(range(self.size)))
-        with RandomStates() as self._random:
+        with RandomStates() as self._random, self._threads():
             try:
                 for process in self.processes:
                     process.coroutine = main(self._transport(process, everyone))
@@ -143,6 +144,10 @@ class VirtualWorld(World):
                     if process.coroutine is not None:
                         process.coroutine.close()
         return self.processes[0].result  # type: ignore[no-any-return]
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """One torch thread while the ranks run: the last bits depend on how many there are."""
+        return one_torch_thread()
 
     def abandon(self, reason: str) -> None:
         """All ranks are in this process: nobody is left waiting."""

@@ -95,7 +95,7 @@ class FlatOptimizer:
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
         self.optimizer, self._parameter = optimizer, parameter
-        # torch wraps step() for its profiler and for hooks, of which there are none here: twice the time of a small step.
+        # torch wraps step() for its profiler and for hooks, of which there are none here; it doubles a small step.
         self._step = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
 
     def step(self, vector: Tensor, gradient: Tensor) -> None:
