@@ -52,7 +52,9 @@ TABLE = [
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("downpour", {"sync_every": 3}, digits={"lr": 0.15}, quadratic={"lr": 0.1}),
     Row("downpour", {"sync_every": 3, "local_lr": 0.02}, digits={"lr": 0.15}, quadratic={"lr": 0.1}),
-    Row("downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}),
+    Row(
+        "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
+    ),
 ]
 each_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.id)
 
@@ -90,7 +92,9 @@ def world(workers: int, jitter: float = 0.2) -> VirtualWorld:
 def on_quadratic(row: Row, workers: int = 3, epochs: int | None = None, make: Callable[[], nn.Module] = linear) -> Run:
     x, y = quadratic()
     algo = row.algo("mse", row.quadratic, metrics=())
-    return train_here(world(workers), Rows(x, y, 8), algo, make, epochs=epochs or row.quadratic_epochs, val=Rows(x, y, 64))
+    return train_here(
+        world(workers), Rows(x, y, 8), algo, make, epochs=epochs or row.quadratic_epochs, val=Rows(x, y, 64)
+    )
 
 
 @each_row

@@ -64,7 +64,9 @@ def test_two_workers_in_turn_follow_the_equations() -> None:
         g = nn.utils.parameters_to_vector(torch.autograd.grad(loss, list(module.parameters())))
         w = w - lr * g
         read[t % 2] = w
-    torch.testing.assert_close(nn.utils.parameters_to_vector(run.model.parameters()).detach(), w, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        nn.utils.parameters_to_vector(run.model.parameters()).detach(), w, rtol=1e-12, atol=1e-14
+    )
 
 
 class OneHot(nn.Module):

@@ -110,7 +110,7 @@ def body_batch_norm_validates_as_in_one_process(comm: MPI.Intracomm) -> None:
     """Exactly with one worker; with more the statistics are the mean of the workers'."""
     m = workers(comm)
     x, y, vx = X.astype("float64"), Y, VX.astype("float64")
-    sizes = [10] * (m * 3) + [6] * m
+    sizes = [6 + 3 * k % 7 for k in range(4 * m)]
     batches = cut(x, y, sizes)
     algo = Algo("sgd", lr=0.1, synchronous=True, fused=False)
     run = train(comm, Batches(batches), algo, normalised, val=Rows(vx, VY, 70))

@@ -258,7 +258,7 @@ def test_sections_are_aligned_and_do_not_overlap(
     views = [view for view in (whole.vector, whole.buffers, whole.counters, whole.sums) if view.numel()]
     start = whole.storage.data_ptr()
     places = [(view.data_ptr() - start, view.data_ptr() - start + view.nbytes) for view in views]
-    assert all(begin % ALIGNMENT == 0 for begin, _ in places)
+    assert ALIGNMENT == 64 and all(begin % 64 == 0 for begin, _ in places)
     ends = [HEADER_BYTES, *(end for _, end in places)]
     assert all(begin >= end for (begin, _), end in zip(places, ends, strict=False))
     assert ends[-1] <= len(whole.storage) == Arena.nbytes(layout, sums)

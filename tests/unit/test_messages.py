@@ -54,5 +54,5 @@ def test_unknown_kind_is_refused() -> None:
     memory = bytearray(HEADER_BYTES)
     Header(Kind.HELLO).write(memoryview(memory))
     struct.pack_into("<H", memory, 2, 99)
-    with pytest.raises(ProtocolError, match="99 is not a valid Kind"):
+    with pytest.raises(ProtocolError, match="does not know"):
         Header.read(memoryview(memory))

@@ -283,13 +283,17 @@ def test_the_dead_are_noticed_and_what_they_sent_before_is_read() -> None:
     assert found == [(Kind.HELLO, 3.0), None, [1.0]]
 
 
-def test_nobody_waits_for_the_dead_to_meet() -> None:
-    async def main(transport: Transport) -> list[bytes]:
-        await transport.compute(lambda: None, 1 + transport.id)
-        return await transport.allgather(bytes([transport.id]))
+@pytest.mark.parametrize(("late", "end"), [(1, 3.5), (8, 8.5)])
+def test_nobody_waits_for_the_dead_to_meet(late: int, end: float) -> None:
+    """Whether the last of the others comes before it is known that one is dead, or after."""
+
+    async def main(transport: Transport) -> tuple[list[bytes], float]:
+        await transport.compute(lambda: None, late if transport.id == 2 else 1)
+        told = await transport.allgather(bytes([transport.id]))
+        return told, transport.clock()
 
     found = times(striking(FaultKind.DIE, 0), main, main, main)
-    assert found == [[b"\0", b"\2"], None, [b"\0", b"\2"]]
+    assert found == [([b"\0", b"\2"], end), None, ([b"\0", b"\2"], end)]
 
 
 def test_faults_strike_again_in_another_run() -> None:
