@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
@@ -41,12 +42,16 @@ class Send(Source):
 class Channel(Source):
     """Messages to and from one peer; ready when one has arrived (or the peer is lost).
 
-    `incoming` and `outgoing` are uint8 tensors that the transport owns.
+    `incoming` and `outgoing` are uint8 tensors of `nbytes` that the transport owns.
     """
 
-    peer: int
-    incoming: Tensor
-    outgoing: Tensor
+    def __init__(self, transport: Transport, peer: int, nbytes: int) -> None:
+        self.peer, self._storage, self._nbytes = peer, transport.storage, nbytes
+        self.incoming = transport.storage(nbytes)
+
+    @cached_property
+    def outgoing(self) -> Tensor:
+        return self._storage(self._nbytes)
 
     @abstractmethod
     def post(self) -> None:

@@ -220,19 +220,12 @@ class MpiSend(Send):
 
 class MpiChannel(Channel):
     def __init__(self, transport: MpiTransport, peer: int, tag: int, nbytes: int) -> None:
-        self.peer, self._transport, self._tag, self._nbytes = peer, transport, tag, nbytes
-        self.incoming = transport.storage(nbytes)
-        self._outgoing: Tensor | None = None
+        super().__init__(transport, peer, nbytes)
+        self._transport, self._tag = transport, tag
         self.posted = self._arrived = False
         rank = transport.peers.index(peer)
         self._received = self.incoming.numpy().data
         self.request = transport.comm.Recv_init([self._received, MPI.BYTE], rank, tag)
-
-    @property
-    def outgoing(self) -> Tensor:  # type: ignore[override]
-        if self._outgoing is None:
-            self._outgoing = self._transport.storage(self._nbytes)
-        return self._outgoing
 
     @property
     def ready(self) -> bool:

@@ -113,21 +113,14 @@ class VirtualSend(Send):
 
 class VirtualChannel(Channel):
     def __init__(self, transport: VirtualTransport, peer: int, tag: int, nbytes: int) -> None:
-        self.peer, self._transport, self._nbytes = peer, transport, nbytes
-        self.incoming = transport.storage(nbytes)
-        self._outgoing: Tensor | None = None
+        super().__init__(transport, peer, nbytes)
+        self._transport = transport
         self._posted = self._arrived = self._lost = False
         key = transport.group.key
         self._here, self._there = (key, peer, transport.id, tag), (key, transport.id, peer, tag)
         if self._here in transport.world.endpoints:
             raise ProtocolError(f"rank {transport.id} opens its channel {tag} to rank {peer} twice")
         transport.world.endpoints[self._here] = self
-
-    @property
-    def outgoing(self) -> Tensor:  # type: ignore[override]
-        if self._outgoing is None:
-            self._outgoing = self._transport.storage(self._nbytes)
-        return self._outgoing
 
     @property
     def ready(self) -> bool:

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 #: The length of a pool whose worker's own generator alone knows where it ends.
 UNBOUNDED = 1 << 62
 
+#: What is left of an epoch is dealt as if each worker came so often again. Long ranges read neighbours once;
+#: in the last epoch, which nobody runs on from, short ones let fast workers wait less for slow ones.
+TURNS, TURNS_AT_THE_END = 2, 8
+
 
 @dataclass(frozen=True, order=True)
 class Range:
@@ -116,7 +120,8 @@ class Dealer:
             return -(-left // (others + 1))
         if len(pool.workers) == 1:
             return left if pool.batches == UNBOUNDED else self._whole(min(left, self.grain))
-        return self._whole(min(self.grain, -(-left // (2 * len(pool.workers)))))
+        turns = TURNS_AT_THE_END if pool.epoch == self.epochs - 1 else TURNS
+        return self._whole(min(self.grain, -(-left // (turns * len(pool.workers)))))
 
     def _whole(self, count: int) -> int:
         return -(-count // self.unit) * self.unit
