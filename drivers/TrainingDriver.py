@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 import nnlo
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
 from nnlo.algos import MODES
-from nnlo.cli import Command, build, launched_rank, run
+from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
 from nnlo.data.prepare import prepare, prepared, preparers
 from nnlo.errors import OptionsError
+from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
 from nnlo.model import ModelSource, load_model
 from nnlo.training.arguments import (

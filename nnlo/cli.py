@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import difflib
 import functools
-import os
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,21 +19,12 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from nnlo.errors import NnloError, OptionsError
+from nnlo.launcher import launched_rank
 from nnlo.options import Options, checked, flag_of, parse_value, plain_type
 
 T = TypeVar("T", bound=Options)
 
 EPILOG = "Names may be written with - or _ and shortened while they fit one option alone; --no-NAME turns a switch off."
-
-RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-
-
-def launched_rank() -> int:
-    """This process's rank as its launcher tells it, without touching MPI; 0 where there is none."""
-    for name in RANK_VARIABLES:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
 
 
 class Parser(argparse.ArgumentParser):

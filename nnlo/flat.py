@@ -1,8 +1,8 @@
 """A torch module laid out in one arena: its parameters are one flat tensor, and so are its gradients.
 
-An arena is one message: a 64-byte header, a vector (parameters, a gradient or whatever an algorithm
-sends), the float buffers (BatchNorm statistics), the integer buffers and float64 sums (loss and
-metrics of the samples behind it), all views of one piece of memory, so that nothing is packed.
+An arena is one message: a 64-byte header, float64 sums (loss and metrics of the samples behind it), the
+integer buffers, the float buffers (BatchNorm statistics) and, last, a vector (parameters, a gradient or
+whatever an algorithm sends), all views of one piece of memory, so that nothing is packed.
 """
 
 from __future__ import annotations
@@ -112,17 +112,12 @@ class Arena:
             storage[start : start + count * dtype.itemsize].view(dtype)
             for start, count, dtype in sections(layout, sums)
         ]
-        self.vector, self.buffers, self.counters, self.sums = views
+        self.sums, self.counters, self.buffers, self.vector = views
 
     @staticmethod
     def nbytes(layout: Layout, sums: int) -> int:
         start, count, dtype = list(sections(layout, sums))[-1]
         return start + aligned(count * dtype.itemsize)
-
-    @property
-    def reply_bytes(self) -> int:
-        """The bytes of a message without the sums, which lie last."""
-        return len(self.storage) - aligned(8 * self.sums.numel())
 
     def copy_body(self, other: Arena) -> None:
         """Take over all but the header."""
@@ -132,8 +127,8 @@ class Arena:
 def sections(layout: Layout, sums: int) -> Iterator[tuple[int, int, torch.dtype]]:
     """Start in bytes, number of elements and type of the four parts behind the header."""
     start = HEADER_BYTES
-    counts = (layout.numel, total(layout.buffers), total(layout.counters), sums)
-    for count, dtype in zip(counts, (layout.dtype, layout.dtype, torch.int64, torch.float64), strict=True):
+    counts = (sums, total(layout.counters), total(layout.buffers), layout.numel)
+    for count, dtype in zip(counts, (torch.float64, torch.int64, layout.dtype, layout.dtype), strict=True):
         yield start, count, dtype
         start += aligned(count * dtype.itemsize)
 
@@ -154,31 +149,44 @@ class Flat:
     ) -> None:
         self.module, self.layout = module, layout
         self.vector, self.gradient, self.buffers = vector, gradient, buffers
+        self._floats = [(*owner_of(module, slot.name), slot.view(buffers)) for slot in layout.buffers]
+        self._counters = [(*owner_of(module, slot.name), slot) for slot in layout.counters]
         parameters = [p for _, p in module.named_parameters() if p.requires_grad]
-        named = dict(module.named_buffers())
-        self._floats = [(named[slot.name], slot.view(buffers)) for slot in layout.buffers]
-        self._counters = [(named[slot.name], slot) for slot in layout.counters]
         for parameter, slot in zip(parameters, layout.parameters, strict=True):
             parameter.data = placed(parameter.data, slot.view(vector))
             if gradient is not None:
                 parameter.grad = slot.view(gradient)
-        for buffer, place in self._floats:
+        for owner, name, place in self._floats:
+            buffer = getattr(owner, name)
             buffer.data = placed(buffer.data, place)
 
-    def read_counters(self, out: Tensor) -> None:
-        """Copy the integer buffers to `out` (int64)."""
-        for buffer, slot in self._counters:
-            slot.view(out).copy_(buffer)
+    def gather(self, counters: Tensor) -> None:
+        """Copy the integer buffers to `counters` (int64), and see that `buffers` holds the float ones.
 
-    def write_counters(self, values: Tensor) -> None:
-        for buffer, slot in self._counters:
-            buffer.copy_(slot.view(values))
+        Most modules change a buffer in place; one that puts a new tensor in its stead gets the place back.
+        """
+        for owner, name, slot in self._counters:
+            slot.view(counters).copy_(getattr(owner, name))
+        for owner, name, place in self._floats:
+            current = getattr(owner, name)
+            if current.data_ptr() != place.data_ptr():
+                setattr(owner, name, placed(current.detach(), place))
+
+    def write_counters(self, counters: Tensor) -> None:
+        for owner, name, slot in self._counters:
+            getattr(owner, name).copy_(slot.view(counters))
 
     def load(self, vector: Tensor, buffers: Tensor, counters: Tensor) -> None:
         """Take over another rank's weights and buffers."""
         self.vector.copy_(vector)
         self.buffers.copy_(buffers)
         self.write_counters(counters)
+
+
+def owner_of(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The submodule that holds a buffer, and the buffer's name there."""
+    path, _, leaf = name.rpartition(".")
+    return module.get_submodule(path), leaf
 
 
 def placed(value: Tensor, place: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
 from nnlo.data.lists import file_list
 from nnlo.errors import OptionsError
+from nnlo.launcher import check_alone
 from nnlo.model import ModelBuilder
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.worker import Worker
-from nnlo.threads import set_threads
+from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.files import OutputFiles
@@ -110,10 +110,11 @@ class MPIManager:
 
     async def _main(self, transport: Transport) -> History | None:
         """What one rank does."""
-        hosts = await share(transport, socket.gethostname())
-        threads = torch.get_num_threads()
-        if not isinstance(self.world, VirtualWorld):
-            threads = set_threads(hosts.count(hosts[transport.rank]))
+        places = await share(transport, own_place())
+        in_one_process = isinstance(self.world, VirtualWorld)
+        threads = await share(
+            transport, torch.get_num_threads() if in_one_process else set_threads(transport.rank, places)
+        )
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
@@ -122,7 +123,7 @@ class MPIManager:
             await share(transport, (str(transport.id), peak_memory()))
             await agree(transport, None)
             return None
-        return await self._master(transport, job, setup, self._begin_history(setup, hosts, threads))
+        return await self._master(transport, job, setup, self._begin_history(setup, places, threads))
 
     def _check_files(self) -> None:
         if self.files is not None:
@@ -143,7 +144,7 @@ class MPIManager:
         callbacks.on_epoch_begin(0, {})
         await master.run()
         history["seconds"] = master.seconds()
-        history["outcome"] = outcome(master.failure, self.stop_training)
+        history["outcome"] = outcome(master.failure, self.stop_training and not master.dealer.finished)
         history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None:
@@ -151,14 +152,14 @@ class MPIManager:
         await agree(transport, master.failure)
         return history
 
-    def _begin_history(self, setup: Setup, hosts: list[str], threads: int) -> History:
+    def _begin_history(self, setup: Setup, places: Sequence[Place], threads: list[int]) -> History:
         return begin_history(
             model=self.job.builder.name,
             trial=self.files.trial_name if self.files else None,
             arguments=self.arguments,
             seed=self.job.seed,
-            ranks=len(hosts),
-            hosts=hosts,
+            ranks=len(places),
+            hosts=[host for host, _ in places],
             threads=threads,
             parameters=setup.layout.numel,
             train_samples=setup.intake.samples,
@@ -192,8 +193,13 @@ def choose_world(comm: Any, wait: str) -> World:
         raise OptionsError(f"--wait must be sleep or spin, not {wait!r}")
     if isinstance(comm, World):
         return comm
-    if comm is None or comm.size == 1:
+    if comm is None:
         return LocalWorld(2)
-    from nnlo.comm.mpi import MpiWorld
+    from nnlo.comm.mpi import MPI, MpiWorld
+
+    if comm.size == 1:
+        if MPI.COMM_WORLD.size == 1:
+            check_alone()
+        return LocalWorld(2)
 
     return MpiWorld(comm, spin=wait == "spin")

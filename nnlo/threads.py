@@ -1,14 +1,32 @@
-"""How many threads torch may use on this rank."""
+"""How many threads torch may use on a rank."""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 
 import torch
 
+#: A host's name and the cores that a rank may use there.
+Place = tuple[str, Sequence[int]]
 
-def set_threads(ranks_here: int) -> int:
-    """Share the cores that this process may use among the ranks of its node; OMP_NUM_THREADS wins."""
+
+def own_place() -> Place:
+    return socket.gethostname(), sorted(os.sched_getaffinity(0))
+
+
+def fair_threads(rank: int, places: Sequence[Place]) -> int:
+    """One for the master, rank 0; a worker shares each core that it may use with the other workers that may."""
+    if rank == 0:
+        return 1
+    host, cores = places[rank]
+    beside = [set(others) for name, others in places[1:] if name == host]
+    return max(1, int(sum(1 / sum(core in others for others in beside) for core in cores) + 1e-9))
+
+
+def set_threads(rank: int, places: Sequence[Place]) -> int:
+    """Tell torch; OMP_NUM_THREADS wins."""
     if not os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks_here))
+        torch.set_num_threads(fair_threads(rank, places))
     return torch.get_num_threads()

@@ -61,9 +61,15 @@ class Channel(Source):
     def take(self) -> Header:
         """The header of the message that arrived; raises PeerLost. `post` makes room for the next."""
 
-    @abstractmethod
     def send(self, header: Header, memory: Tensor | None = None) -> Send:
         """Write `header` into `memory` (default `outgoing`) and start sending its `header.nbytes`."""
+        memory = self.outgoing if memory is None else memory
+        header.write(memory.numpy().data)
+        return self.send_written(memory, header.nbytes)
+
+    @abstractmethod
+    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+        """Start sending `memory`, which opens with a header already, and which others may be sending too."""
 
 
 class Task(Source, Generic[T]):

@@ -14,6 +14,7 @@ from typing import TypeVar
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Main, Task, Transport
 from nnlo.comm.costs import Costs, Host
+from nnlo.comm.streams import RandomStates, SharedRandomState
 from nnlo.comm.virtual import Group, Process, VirtualWorld
 from nnlo.comm.virtual_transport import VirtualTransport
 
@@ -45,6 +46,10 @@ class LocalWorld(VirtualWorld):
         finally:
             for aside in self._aside.values():
                 aside.close()
+
+    def _streams(self) -> RandomStates:
+        """One for all: threads that read draw from it too, and must not see it swapped."""
+        return SharedRandomState()
 
     def _threads(self) -> AbstractContextManager[None]:
         """As many as torch likes: this process has the machine."""

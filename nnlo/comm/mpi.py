@@ -244,8 +244,5 @@ class MpiChannel(Channel):
         self._arrived = False
         return Header.read(self._received)
 
-    def send(self, header: Header, memory: Tensor | None = None) -> Send:
-        memory = self.outgoing if memory is None else memory
-        view = memory.numpy().data
-        header.write(view)
-        return self._transport.start_send(view[: header.nbytes], self.peer, self._tag)
+    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+        return self._transport.start_send(memory.numpy().data[:nbytes], self.peer, self._tag)

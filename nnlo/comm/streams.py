@@ -43,6 +43,14 @@ class RandomStates:
         yield
 
 
+class SharedRandomState(RandomStates):
+    """All ranks draw from the same streams; the caller's are back at the end."""
+
+    @contextmanager
+    def of(self, rank: int) -> Iterator[None]:
+        yield
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """torch computes with one thread meanwhile."""

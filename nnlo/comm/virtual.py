@@ -133,7 +133,7 @@ class VirtualWorld(World):
     def run(self, main: Main[T]) -> T | None:
         self._begin()
         everyone = self.group((), tuple(range(self.size)))
-        with RandomStates() as self._random, self._threads():
+        with self._streams() as self._random, self._threads():
             try:
                 for process in self.processes:
                     process.coroutine = main(self._transport(process, everyone))
@@ -144,6 +144,10 @@ class VirtualWorld(World):
                     if process.coroutine is not None:
                         process.coroutine.close()
         return self.processes[0].result  # type: ignore[no-any-return]
+
+    def _streams(self) -> RandomStates:
+        """Random streams of the ranks' own."""
+        return RandomStates()
 
     def _threads(self) -> AbstractContextManager[None]:
         """One torch thread while the ranks run: the last bits depend on how many there are."""

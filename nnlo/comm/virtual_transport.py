@@ -151,10 +151,8 @@ class VirtualChannel(Channel):
         self._arrived = False
         return Header.read(self.incoming.numpy().data)
 
-    def send(self, header: Header, memory: Tensor | None = None) -> Send:
-        memory = self.outgoing if memory is None else memory
-        header.write(memory.numpy().data)
-        send, message = VirtualSend(), memory[: header.nbytes].clone()
+    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+        send, message = VirtualSend(), memory[:nbytes].clone()
         finish = partial(send.finish, self._transport)
         self._transport.world.deliver(self._there, self._transport.id, self.peer, message, finish)
         return send

@@ -22,6 +22,9 @@ class Data:
     is trained by worker k mod `num_workers`, unless `shards_itself` is True, when each worker trains all
     that its own copy yields. Training with a generator resumes at an epoch's beginning, not within it.
 
+    What is drawn at random in these methods should come from numpy or from a generator of your own: they
+    run beside the training, which draws dropout from torch's global stream.
+
     Arrays have the samples along axis 0; lists of arrays stand for several inputs or outputs. A row of
     `x` and the same row of `y` belong together.
     """

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nnlo.comm.base import Send
+from nnlo.comm.base import Channel, Send
+from nnlo.comm.messages import Header
 from nnlo.flat import Arena
 
+#: Arenas that nothing is leaving from, kept for the next time that one is needed.
+KEPT_SPARES = 2
 
-@dataclass
+
+@dataclass(eq=False)
 class Pinned:
-    """An arena and the messages that are leaving from it."""
+    """An arena, the header in it, and the messages that are leaving from it."""
 
     arena: Arena
+    header: Header | None = None
     sends: list[Send] = field(default_factory=list)
 
     def free(self) -> bool:
@@ -41,16 +46,18 @@ class Centre:
     def writable(self) -> Arena:
         """The same, in memory that nothing is leaving from."""
         if not self._current.free():
-            fresh = next((spare for spare in self._spare if spare.free()), None)
-            if fresh is None:
-                fresh = Pinned(self._make())
-            else:
-                self._spare.remove(fresh)
+            free = [spare for spare in self._spare if spare.free()]
+            fresh = free[0] if free else Pinned(self._make())
             fresh.arena.copy_body(self._current.arena)
-            self._spare.append(self._current)
+            busy = [spare for spare in self._spare if spare.sends]
+            self._spare = [*busy, *free[1 : KEPT_SPARES + 1], self._current]
             self._current = fresh
+        self._current.header = None
         return self._current.arena
 
-    def pin(self, send: Send) -> None:
-        """A message is leaving from the current arena."""
-        self._current.sends.append(send)
+    def send(self, channel: Channel, header: Header) -> None:
+        """Send the weights, from where they lie; replies that say the same leave from the same memory."""
+        if self._current.header != header:
+            header.write(self.writable().storage.numpy().data)
+            self._current.header = header
+        self._current.sends.append(channel.send_written(self._current.arena.storage, header.nbytes))

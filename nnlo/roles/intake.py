@@ -48,12 +48,17 @@ async def training_intake(transport: Transport, job: Job) -> Intake:
 async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     index = await count_files(transport, data, job.train_files)
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
-    buffer = job.shuffle_buffer or block_size(data, index, sample)
+    buffer = job.shuffle_buffer or whole_batches(block_size(data, index, sample), data.batch_size)
     seed = derived(job.seed, Purpose.SHUFFLE)
     shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
     feed = partial(SampleFeed, data, index, shuffle)
     return Intake(index.samples, (shuffle.batches,), grain, sample, feed)
+
+
+def whole_batches(samples: int, batch: int) -> int:
+    """Rounded down, so that no batch lies in two blocks and most ranges lie in one."""
+    return max(batch, samples // batch * batch)
 
 
 def block_size(data: Data, index: Index, sample: Sample) -> int:

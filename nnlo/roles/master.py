@@ -25,6 +25,8 @@ from nnlo.training.record import Recorder
 
 #: Non-finite updates in a row that end a job.
 MOST_BAD_UPDATES = 10
+#: Times the expected samples after which a user's generator is taken to have no end.
+RUNAWAY = 2
 
 
 class Master:
@@ -60,7 +62,8 @@ class Master:
         self.dealer = Dealer(
             setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous
         )
-        self._low_water = max(2 * unit, DEPTH)
+        self._low_water, self._nbytes = max(2 * unit, DEPTH), nbytes
+        self._most_samples = RUNAWAY * job.epochs * setup.intake.samples
         self.clock = self.batches = self._bad_in_a_row = 0
         self.pending: dict[int, Header] = {}
         self.parked: set[int] = set()
@@ -81,6 +84,8 @@ class Master:
                 await self.handle(source)
         if not self.dealer.finished and not self.stopping:
             self.failure = TrainingError("every worker is lost")
+        elif self.milestones.due(self.clock, self.batches, self.dealer.finished):
+            await self.milestones.reach(self.clock, self.batches, self.dealer.finished)
         await self.milestones.settle()
         self.milestones.snapshot.take(self.stepper.centre.arena)
 
@@ -118,6 +123,8 @@ class Master:
         if header.flags & Flag.EXHAUSTED:
             self.dealer.exhaust(peer, header.epoch)
         self.pending[peer] = header
+        if self.clock > self._most_samples:
+            self.fail("generate_data() yields far more than count_data() says: it must return after one epoch")
 
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""
@@ -162,12 +169,15 @@ class Master:
         self.recorder.refused(one.peer, one.header.samples)
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= MOST_BAD_UPDATES:
-            self.failure = TrainingError(
+            self.fail(
                 f"{MOST_BAD_UPDATES} updates in a row were inf or nan, the last from rank {one.peer}: lower --lr, "
                 "or look for such values in the data"
             )
-            self.stopping = True
         return False
+
+    def fail(self, reason: str) -> None:
+        """Stop, with an error for every rank."""
+        self.failure, self.stopping = TrainingError(reason), True
 
     def release(self, step: Sequence[int]) -> None:
         """Make room for these workers' next messages, and answer."""
@@ -194,15 +204,15 @@ class Master:
         dealt = self.dealer.grant(peer) if outstanding < self._low_water else None
         if not outstanding and dealt is None:
             return False
-        arena, dealt = self.stepper.centre.writable(), dealt or Range(0, 0, 0)
+        dealt = dealt or Range(0, 0, 0)
         header = Header(
             Kind.REPLY,
             version=self.stepper.version,
-            nbytes=arena.reply_bytes,
+            nbytes=self._nbytes,
             epoch=dealt.epoch,
             first=dealt.first,
             count=dealt.count,
         )
-        self.stepper.centre.pin(self.channels[peer].send(header, arena.storage))
+        self.stepper.centre.send(self.channels[peer], header)
         self.recorder.replied(peer, header.nbytes)
         return True

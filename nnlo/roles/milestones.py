@@ -57,12 +57,8 @@ class Milestones:
 
     def epoch_due(self, clock: int, finished: bool) -> bool:
         """Whether the clock (samples) has passed the end of an epoch; the last ends when all is done."""
-        last = self.epochs_closed + 1 >= self._job.epochs
-        return (
-            finished and self.epochs_closed < self._job.epochs
-            if last
-            else clock >= (self.epochs_closed + 1) * self.samples
-        )
+        left = self._job.epochs - self.epochs_closed
+        return left > 0 and (finished or (left > 1 and clock >= (self.epochs_closed + 1) * self.samples))
 
     def due(self, clock: int, batches: int, finished: bool) -> bool:
         every = self._job.validate_every
@@ -74,7 +70,7 @@ class Milestones:
         await self.settle()
         entry = None
         if self.epoch_due(clock, finished):
-            self.epochs_closed += 1
+            self.epochs_closed = self._job.epochs if finished else self.epochs_closed + 1
             entry = self._recorder.close_epoch(self.epochs_closed, clock, self._lr)
         self._validated_batches = batches
         self.snapshot.take(self._centre.arena)

@@ -51,7 +51,7 @@ class Snapshot:
         """Copy the module's weights and buffers into an arena."""
         arena.vector.copy_(self._flat.vector)
         arena.buffers.copy_(self._flat.buffers)
-        self._flat.read_counters(arena.counters)
+        self._flat.gather(arena.counters)
 
     def take(self, arena: Arena) -> None:
         """Hold what the arena holds now."""

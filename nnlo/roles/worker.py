@@ -54,8 +54,10 @@ class Worker:
 
     async def exchange(self, header: Header) -> Header:
         self.channel.post()
-        self.channel.send(header)
+        sent = self.channel.send(header)
         await self.transport.wait([self.channel])
+        if not sent.ready:
+            await self.transport.wait([sent])
         return self.channel.take()
 
     def take_in(self, reply: Header) -> None:
@@ -65,6 +67,7 @@ class Worker:
             self.version = reply.version
             self.algorithm.receive(self.x, self.down.vector, self.state)
             self.up.buffers.copy_(self.down.buffers)
+            self.flat.write_counters(self.down.counters)
         if reply.count:
             self.prefetch.add(Range(reply.epoch, reply.first, reply.count))
 
@@ -72,16 +75,18 @@ class Worker:
         """Compute one update, from at most `sync_every` batches of one range; its header."""
         self.up.sums.zero_()
         first = self.prefetch.ranges[0]
-        began, samples, count, flags = self.transport.clock(), 0, 0, Flag.NONE
+        busy, samples, count, flags = 0.0, 0, 0, Flag.NONE
         while count < min(self.algorithm.sync_every, first.count):
             batch = await self.prefetch.next()
             if batch is None:
                 flags = Flag.EXHAUSTED
                 break
+            began = self.transport.clock()
             await self.transport.compute(partial(self.compute, batch), batch.samples)
+            busy += self.transport.clock() - began
             samples, count = samples + batch.samples, count + 1
-        busy = round(1e6 * (self.transport.clock() - began))
-        header = Header(Kind.UPDATE, flags, self.version, samples, 0, first.epoch, first.first, count, busy)
+        busy_us = round(1e6 * busy)
+        header = Header(Kind.UPDATE, flags, self.version, samples, 0, first.epoch, first.first, count, busy_us)
         return self.sealed(header) if samples else replace(header, nbytes=HEADER_BYTES)
 
     def compute(self, batch: Batch) -> None:
@@ -92,11 +97,11 @@ class Worker:
     def sealed(self, header: Header) -> Header:
         """Put the update into the arena; one that is not finite is told by its header alone."""
         update = self.algorithm.send(self.x, self.state)
-        if not finite(update):
+        self.flat.gather(self.up.counters)
+        if not (finite(update) and finite(self.up.buffers)):
             return replace(header, flags=header.flags | Flag.NON_FINITE, nbytes=HEADER_BYTES)
         if update.data_ptr() != self.up.vector.data_ptr():
             self.up.vector.copy_(update)
-        self.flat.read_counters(self.up.counters)
         return replace(header, nbytes=len(self.up.storage))
 
 

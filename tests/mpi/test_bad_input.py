@@ -111,7 +111,7 @@ def test_help_is_printed_once(tmp_path: Path) -> None:
 
 ON_ONE_RANK = """
 import os, sys
-from nnlo.cli import launched_rank
+from nnlo.launcher import launched_rank
 if launched_rank() == 1:
     os.chdir("/")
 from nnlo.drivers.TrainingDriver import main

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nnlo.cli import RANK_VARIABLES, Command, build, launched_rank, run
+from nnlo.cli import Command, build, run
 from nnlo.errors import DataError, OptionsError, TrainingError
+from nnlo.launcher import RANK_VARIABLES, launched_rank
 from nnlo.options import Options, option
 
 

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from nnlo.cli import RANK_VARIABLES
 from nnlo.drivers import GetData, TrainingDriver
+from nnlo.launcher import RANK_VARIABLES
 from tests.jobs import labelled
 
 ROOT = Path(__file__).parents[2]

@@ -175,7 +175,7 @@ def test_batch_norm_writes_its_statistics_into_the_arena() -> None:
     assert torch.equal(torch.cat([module[1].running_mean, module[1].running_var]), up.buffers)
     assert up.buffers[:3].any()
     assert up.counters.tolist() == [0]
-    whole.read_counters(up.counters)
+    whole.gather(up.counters)
     assert up.counters.tolist() == [1]
 
 
@@ -184,7 +184,7 @@ def test_load_takes_over_weights_buffers_and_counters() -> None:
     for _ in range(3):
         giver(torch.randn(8, 4))
     source, down, up = flat(giver)
-    source.read_counters(up.counters)
+    source.gather(up.counters)
     target, _, _ = flat(taker)
     target.load(down.vector, up.buffers, up.counters)
     for name, value in giver.state_dict().items():
@@ -197,7 +197,7 @@ def test_integer_buffers_of_other_types_come_back_as_they_were() -> None:
     module.register_buffer("mask", torch.tensor([True, False, True]))
     module.register_buffer("steps", torch.tensor([[3], [-4]], dtype=torch.int16))
     whole, down, up = flat(module)
-    whole.read_counters(up.counters)
+    whole.gather(up.counters)
     assert up.counters.tolist() == [1, 0, 1, 3, -4]
     whole.load(down.vector, up.buffers, torch.tensor([0, 1, 1, 9, 8]))
     assert module.mask.tolist() == [False, True, True] and module.mask.dtype == torch.bool
@@ -238,7 +238,7 @@ def test_any_module_goes_through_the_bytes_of_an_arena(
     layout = Layout.of(source)
     sent = arena(layout, sums)
     out = Flat(source, layout, sent.vector, None, sent.buffers)
-    out.read_counters(sent.counters)
+    out.gather(sent.counters)
     sent.sums.copy_(torch.arange(sums) + 0.25)
     received = Arena(layout, sums, sent.storage.clone())
     mine = arena(layout, sums)
@@ -255,7 +255,7 @@ def test_sections_are_aligned_and_do_not_overlap(
 ) -> None:
     layout = Layout.of(Made(parameters, buffers, counters))
     whole = arena(layout, sums)
-    views = [view for view in (whole.vector, whole.buffers, whole.counters, whole.sums) if view.numel()]
+    views = [view for view in (whole.sums, whole.counters, whole.buffers, whole.vector) if view.numel()]
     start = whole.storage.data_ptr()
     places = [(view.data_ptr() - start, view.data_ptr() - start + view.nbytes) for view in views]
     assert ALIGNMENT == 64 and all(begin % 64 == 0 for begin, _ in places)
@@ -263,18 +263,35 @@ def test_sections_are_aligned_and_do_not_overlap(
     assert all(begin >= end for (begin, _), end in zip(places, ends, strict=False))
     assert ends[-1] <= len(whole.storage) == Arena.nbytes(layout, sums)
     assert len(whole.storage) % ALIGNMENT == 0
-    assert whole.reply_bytes == Arena.nbytes(layout, 0)
 
 
-def test_a_reply_is_all_but_the_sums() -> None:
-    layout = Layout.of(normalised())
-    whole, other = arena(layout, sums=20), arena(layout, sums=20)
-    for view in (whole.vector, whole.buffers, whole.counters, whole.sums):
-        view.fill_(3)
-    other.storage[: whole.reply_bytes].copy_(whole.storage[: whole.reply_bytes])
-    assert torch.equal(other.vector, whole.vector) and torch.equal(other.buffers, whole.buffers)
-    assert torch.equal(other.counters, whole.counters)
-    assert not other.sums.any()
+class Reassigning(nn.Module):
+    """Puts a new tensor in a buffer's place at each call, as some modules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean = 0.5 * self.mean + x.mean(0)
+        self.calls = self.calls + 1
+        return x * self.weight
+
+
+def test_a_buffer_that_the_module_replaces_is_gathered_and_gets_its_place_back() -> None:
+    module = Reassigning()
+    whole, _, up = flat(module)
+    for _ in range(2):
+        module(torch.ones(4, 2))
+    whole.gather(up.counters)
+    assert up.buffers.tolist() == [1.5, 1.5] and up.counters.tolist() == [2]
+    up.buffers.fill_(8.0)
+    whole.write_counters(torch.tensor([5]))
+    module(torch.ones(4, 2))
+    whole.gather(up.counters)
+    assert up.buffers.tolist() == [5.0, 5.0] and up.counters.tolist() == [6]
 
 
 def test_copy_body_leaves_the_header() -> None:

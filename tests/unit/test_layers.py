@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    ("errors", "options", "registry", "version", "logs"),
+    ("errors", "options", "registry", "version", "logs", "launcher"),
     ("flat", "optim", "compress", "topology"),
     ("algos",),
     ("comm", "data", "model"),

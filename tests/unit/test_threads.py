@@ -1,0 +1,38 @@
+"""How many torch threads a rank gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnlo.errors import OptionsError
+from nnlo.launcher import SIZE_VARIABLES, check_alone
+from nnlo.threads import Place, fair_threads
+
+ALL = list(range(4))
+
+
+@pytest.mark.parametrize(
+    ("places", "threads"),
+    [
+        ([("a", ALL)] * 3, [1, 2, 2]),  # two workers share four cores, the master sleeps
+        ([("a", [0, 1])] * 3, [1, 1, 1]),
+        ([("a", [0, 1])] * 6, [1] * 6),  # more workers than cores
+        ([("a", [2 * r, 2 * r + 1]) for r in range(4)], [1, 2, 2, 2]),  # bound apart: each its own
+        ([("a", ALL), ("a", ALL), ("b", ALL), ("b", ALL)], [1, 4, 2, 2]),
+        ([("a", ALL), ("a", [0, 1]), ("a", ALL)], [1, 1, 3]),  # half of two cores, all of two others
+    ],
+)
+def test_workers_share_the_cores_that_they_may_use(places: list[Place], threads: list[int]) -> None:
+    assert [fair_threads(rank, places) for rank in range(len(places))] == threads
+
+
+@pytest.mark.parametrize("name", SIZE_VARIABLES)
+def test_several_processes_of_which_mpi_sees_one_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in SIZE_VARIABLES:
+        monkeypatch.delenv(other, raising=False)
+    check_alone()
+    monkeypatch.setenv(name, "1")
+    check_alone()
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(OptionsError, match=r"3 processes were started.*--mpi=pmi2"):
+        check_alone()
