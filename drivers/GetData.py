@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import nnlo
 from nnlo.cli import Command, build, run
-from nnlo.data.prepare import Prepared, prepare, preparers
+from nnlo.data.prepare import Prepared, data_home, prepare, prepared, preparers
 from nnlo.errors import OptionsError
 from nnlo.options import Options, option
 
@@ -44,8 +44,15 @@ def story(done: Prepared) -> str:
     else:
         some, others = done.samples
         what = f"{done.name} is ready: {some:,} training samples in {train} pieces, {others:,} test samples in {test}"
-    flags = f"--train_data {done.train_list} --val_data {done.test_list}"
-    return f"{what}\n  {done.train_list}\n  {done.test_list}\nTo train on it: TrainingDriver {flags}"
+    flags = "" if taken_by_itself(done) else f" --train-data {done.train_list} --val-data {done.test_list}"
+    train = f"To train on it: mpirun -np 3 TrainingDriver --model mnist{flags}"
+    return f"{what}\n  {done.train_list}\n  {done.test_list}\n{train}"
+
+
+def taken_by_itself(done: Prepared) -> bool:
+    """Whether TrainingDriver trains on this set where no list is given."""
+    here = done.train_list.parent == data_home()
+    return here and (done.name == "mnist" or prepared("mnist") is None)
 
 
 def get_data(argv: Sequence[str] | None = None) -> None:

@@ -113,7 +113,8 @@ def summary(manager: MPIManager) -> str:
     """How it went and what was left where."""
     history = manager.history or {}
     last = history["epochs"][-1] if history["epochs"] else {}
-    figures = ", ".join(f"{name} {last[name]:.4f}" for name in last if name.startswith("val_")) or "not validated"
+    validated = ", ".join(f"{name} {last[name]:.4f}" for name in last if name.startswith("val_"))
+    figures = validated or "not validated (no --val-data)"
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])

@@ -211,4 +211,7 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
         if launched_rank() == 0:
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted: what was trained is lost", file=sys.stderr, flush=True)
+        sys.exit(1)
     sys.exit(0)

@@ -16,9 +16,10 @@ from nnlo.comm.base import Transport, World
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
-from nnlo.data.lists import file_list
+from nnlo.data.lists import FileList, file_list
 from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
+from nnlo.logs import LOG
 from nnlo.model import ModelBuilder
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
@@ -27,12 +28,10 @@ from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.files import OutputFiles
-from nnlo.training.history import History, begin_history, outcome, peak_memory
+from nnlo.training.history import History, begin_history, named, outcome, peak_memory
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
 from nnlo.training.strict_json import dumps
-
-FileList = str | Path | Sequence[str] | None
 
 
 class MPIManager:
@@ -119,11 +118,23 @@ class MPIManager:
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
         if transport.rank:
+            LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
             await Worker(transport, job, setup).run()
+            LOG.debug("worker done")
             await share(transport, (str(transport.id), peak_memory()))
             await agree(transport, None)
             return None
+        LOG.info("%s", self._begin_line(setup, transport.size - 1))
         return await self._master(transport, job, setup, self._begin_history(setup, places, threads))
+
+    def _begin_line(self, setup: Setup, workers: int) -> str:
+        """What is about to run."""
+        alone = isinstance(self.world, LocalWorld)
+        ranks = "one process (for more: mpirun -np 3 ...)" if alone else f"a master and {workers} workers"
+        samples = f"{setup.intake.samples:,} training samples"
+        if setup.validation and setup.validation.samples:
+            samples += f", {setup.validation.samples:,} to validate on"
+        return f"{self.job.builder.name}: {setup.layout.numel:,} parameters, {samples}; {ranks}"
 
     def _check_files(self) -> None:
         if self.files is not None:
@@ -147,8 +158,10 @@ class MPIManager:
         history["outcome"] = outcome(master.failure, self.stop_training and not master.dealer.finished)
         history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
-        if self.files is not None:
+        if self.files is not None and master.failure is None:
             self.files.write(history, self.model)
+        elif self.files is not None:
+            self.files.write_history(history)
         await agree(transport, master.failure)
         return history
 
@@ -162,6 +175,8 @@ class MPIManager:
             hosts=[host for host, _ in places],
             threads=threads,
             parameters=setup.layout.numel,
+            train_data=named(self.train_list),
+            val_data=named(self.val_list),
             train_samples=setup.intake.samples,
             val_samples=setup.validation.samples if setup.validation else 0,
         )

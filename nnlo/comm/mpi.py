@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 #: Seconds that a launcher gets to pass on what was printed: on an abort it may drop the rest.
 LAST_WORDS = 0.2
+#: Seconds that a rank waits for each rank before it, so that of several that fail alike one is heard.
+TURN_TO_SPEAK, LONGEST_TURN = 0.4, 2.0
 #: Seconds that a launcher gets to end this rank: MPICH's Abort returns before it does.
 TIME_TO_DIE = 1.0
 
@@ -89,7 +91,11 @@ class MpiWorld(World):
 
     def _abort(self, error: BaseException) -> NoReturn:
         """End the job: the other ranks may be anywhere, so they cannot be asked to leave."""
+        time.sleep(min(self.comm.rank * TURN_TO_SPEAK, LONGEST_TURN))
         where = f"nnlo: rank {self.comm.rank} on {MPI.Get_processor_name()}"
+        if isinstance(error, KeyboardInterrupt):
+            print("nnlo: interrupted: all ranks end, and what was trained is lost", file=sys.stderr, flush=True)
+            abort()
         if isinstance(error, NnloError):
             print(f"{where}: {error}", file=sys.stderr, flush=True)
         else:

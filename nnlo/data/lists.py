@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from nnlo.errors import DataError
+
+#: A file that lists paths, or the paths.
+FileList: TypeAlias = "str | Path | Sequence[str | Path] | None"
 
 
 def names_in(path: str | Path) -> list[str]:
@@ -39,7 +43,7 @@ def resolved(name: str, folder: Path) -> str:
     return str(below) if below.exists() else name
 
 
-def file_list(source: str | Path | Sequence[str | Path] | None, flag: str) -> list[str]:
+def file_list(source: FileList, flag: str) -> list[str]:
     """A list of files as it is, or the content of the list that `source` names."""
     if source is None:
         return []

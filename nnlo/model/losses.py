@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnlo.errors import OptionsError
+from nnlo.errors import DataError, OptionsError
 from nnlo.model.labels import ClassLabels, ElementLabels, LabelRule, Tensors, pairs
 from nnlo.model.loading import importable, load_file, user_code
 from nnlo.registry import Registry
@@ -75,7 +75,13 @@ _keras("binary_crossentropy", _ELEMENTS, classifies=True)(F.binary_cross_entropy
 @_keras("categorical_crossentropy", _CLASSES, classifies=True)
 def _categorical_crossentropy(output: Tensor, target: Tensor) -> Tensor:
     """On logits."""
-    return F.cross_entropy(output, target, ignore_index=_IGNORE_NONE)
+    try:
+        return F.cross_entropy(output, target, ignore_index=_IGNORE_NONE)
+    except IndexError:
+        raise DataError(
+            f"labels hold the classes {int(target.min())} to {int(target.max())}, the model has 0 to"
+            f" {output.shape[1] - 1}: change its last layer or the labels (--labels-name)"
+        ) from None
 
 
 @_keras("mean_absolute_percentage_error", _ELEMENTS, "mape")

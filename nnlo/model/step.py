@@ -108,13 +108,19 @@ def _try_forward(module: nn.Module, x: Tensors) -> Tensors:
     except Exception as error:
         dtype = str(first(x).dtype).removeprefix("torch.")
         raise OptionsError(
-            f"the model cannot take input {shapes(x)} {dtype} ({describe(error)}):"
-            " change the model's parameters or the features (--features-name)"
+            f"the model cannot take input {shapes(x)} {dtype} ({describe(error)}): {advice(first(x))}"
         ) from error
     several = isinstance(output, (list, tuple)) and output and all(isinstance(one, Tensor) for one in output)
     if not isinstance(output, Tensor) and not several:
         raise OptionsError(f"the model returns {type(output).__name__}: a tensor or a list of tensors is wanted")
     return output
+
+
+def advice(x: Tensor) -> str:
+    """What to do where a model does not take x."""
+    if x.is_floating_point():
+        return "change the model's parameters or the features (--features-name)"
+    return "store the features as float32, or convert them in the model's forward()"
 
 
 def _check_labels(what: str, rule: LabelRule | None, output: Tensors, y: Tensors) -> None:

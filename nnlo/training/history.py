@@ -6,12 +6,14 @@ import platform
 import resource
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
+from nnlo.data.lists import FileList
 from nnlo.errors import NnloError
 from nnlo.version import __version__
 
@@ -36,6 +38,13 @@ def versions() -> dict[str, str]:
     mpi = sys.modules.get("mpi4py.MPI")
     library = {"mpi": mpi.Get_library_version().splitlines()[0].strip(" \x00")} if mpi else {}
     return {**found, "h5py": h5py.__version__, **library}
+
+
+def named(files: FileList) -> str | list[str] | None:
+    """A file list as the history keeps it: where it is, or what it names."""
+    if files is None or isinstance(files, (str, Path)):
+        return None if files is None else str(files)
+    return [str(file) for file in files]
 
 
 def outcome(failure: NnloError | None, stopped: bool) -> str:

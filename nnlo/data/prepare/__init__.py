@@ -14,7 +14,7 @@ from nnlo.data.prepare import digits, mnist
 from nnlo.data.prepare.base import Prepared, Preparer
 from nnlo.data.prepare.home import data_home, prepared, read_list
 from nnlo.data.prepare.pieces import Images, Samples, Split, write_set
-from nnlo.errors import DataError
+from nnlo.errors import DataError, OptionsError
 from nnlo.registry import Registry
 
 __all__ = ["Images", "Prepared", "Preparer", "Samples", "Split", "data_home", "prepare", "prepared", "preparers"]
@@ -42,13 +42,23 @@ def prepare(
     name = preparers.canonical(name)
     folder = (data_home() if dest is None else dest).expanduser().absolute()
     if not overwrite and prepared(name, folder) is not None:
-        return found(name, folder)
+        return as_wanted(found(name, folder), train_pieces, test_pieces)
     preparer = preparers[name]
     split = preparer.load(source)
     chosen = zip((train_pieces, test_pieces), preparer.pieces, strict=True)
     train, test = (default if count is None else count for count, default in chosen)
     write_set(name, folder, split, (train, test), overwrite=overwrite)
     return found(name, folder, (len(split.train), len(split.test)))
+
+
+def as_wanted(there: Prepared, train_pieces: int | None, test_pieces: int | None) -> Prepared:
+    """What is there, if it is cut as asked for. Raises OptionsError."""
+    for flag, wanted, pieces in zip(("train", "test"), (train_pieces, test_pieces), there.pieces, strict=True):
+        if wanted not in (None, pieces):
+            raise OptionsError(
+                f"--{flag}-pieces {wanted}: {there.name} is there in {pieces}: --overwrite cuts it again"
+            )
+    return there
 
 
 def found(name: str, folder: Path, samples: tuple[int, int] | None = None) -> Prepared:
