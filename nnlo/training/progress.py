@@ -1,9 +1,9 @@
 """How far a training has come: a bar on a terminal, otherwise a line every few seconds and one an epoch.
 
-    epoch 3/9   45%  loss 0.1230  acc 0.9631  staleness 1.0  21.4k samples/s  ETA   0:12
-    epoch 3/9  done  loss 0.1187  acc 0.9642  staleness 1.0  21.3k samples/s  ETA   0:11  val_loss 0.0981  val_acc 0.97
+    epoch 3/9   45%  loss 0.1230  acc 0.9631  staleness 1.0  21.4k/s  ETA  0:12
+    epoch 3/9  done  loss 0.1187  acc 0.9642  staleness 1.0  21.3k/s  ETA  0:11  val_loss 0.0981  val_acc 0.9701
 
-A line in between shows the means of the updates since the last one; a line that ends an epoch, its history entry.
+Rates are samples a second. A line in between shows the means of the updates since the last one; a line that ends an epoch, its history entry.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Progress(Callback):
         self.stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._bar: Bar | None = None
+        self._unreported = 0  # the first epoch whose end is not shown yet, once there is one
         self._interval = LINE_SECONDS
         self._recent = Recent()
         self._begin(clock())
@@ -73,6 +74,9 @@ class Progress(Callback):
         share = min(1.0, samples / self.samples_per_epoch - (number - 1))
         figures, staleness = self._recent.take()
         rate = self._speed.rate
+        self._unreported = self._unreported or number
+        if self._bar is None and number > self._unreported:
+            return  # an epoch before this one is still being validated, and its line comes first
         if self._bar is None:
             self._print(
                 [self._epoch(number), f"{share:>4.0%}", *line(figures, staleness, rate), self._left(samples, rate)]
@@ -90,7 +94,8 @@ class Progress(Callback):
         if epoch + 1 < self.epochs:
             parts.append(self._left((epoch + 1) * self.samples_per_epoch, rate))
         else:
-            parts.append(f"in  {duration(now - self._began):>6}")
+            parts.append(f"in  {duration(now - self._began):>5}")
+        self._unreported = epoch + 2
         self._print([self._epoch(epoch + 1), "done", *parts, *figures_text(validated)])
 
     def on_train_end(self, logs: Logs) -> None:
@@ -100,7 +105,7 @@ class Progress(Callback):
 
     def _left(self, samples: int, rate: float) -> str:
         """The time that is left at the present speed, or at `rate` where that is not known yet."""
-        return f"ETA {duration(self._speed.left(samples, rate)):>6}"
+        return f"ETA {duration(self._speed.left(samples, rate)):>5}"
 
     def _epoch(self, number: int) -> str:
         return f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
@@ -224,11 +229,11 @@ def figure(value: float) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Always as wide: 21.4k samples/s."""
+    """Samples a second, always as wide: 21.4k/s."""
     size, unit = (1e6, "M") if rate >= 1e6 else (1e3, "k") if rate >= 1e3 else (1.0, "")
     scaled = rate / size
     text = "?" if math.isnan(rate) else f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.1f}{unit}"
-    return f"{text:>5} samples/s"
+    return f"{text:>5}/s"
 
 
 def duration(seconds: float) -> str:

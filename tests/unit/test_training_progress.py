@@ -52,12 +52,10 @@ def test_plain_lines_come_every_few_seconds_and_once_an_epoch() -> None:
     """50 s: after 5, 10, ... 25 s and the end of the epoch, from which the next five seconds count."""
     lines = shown()
     assert len(lines) == 2 + 10
-    assert lines[1] == "epoch 1/2   40%  loss 0.2500  acc 0.5000  staleness 0.5    800 samples/s  ETA   0:40"
+    assert lines[1] == "epoch 1/2   40%  loss 0.2500  acc 0.5000  staleness 0.5    800/s  ETA  0:40"
     assert [line for line in lines if "done" in line] == [
-        "epoch 1/2  done  loss 0.5000  acc 0.7500  staleness 1.5   1.0k samples/s  ETA   0:25"
-        "  val_loss 0.1250  val_acc 0.9000",
-        "epoch 2/2  done  loss 0.5000  acc 0.7500  staleness 1.5   1.0k samples/s  in    0:50"
-        "  val_loss 0.1250  val_acc 0.9000",
+        "epoch 1/2  done  loss 0.5000  acc 0.7500  staleness 1.5   1.0k/s  ETA  0:25  val_loss 0.1250  val_acc 0.9000",
+        "epoch 2/2  done  loss 0.5000  acc 0.7500  staleness 1.5   1.0k/s  in   0:50  val_loss 0.1250  val_acc 0.9000",
     ]
 
 
@@ -82,7 +80,7 @@ def test_without_validation_a_line_ends_with_the_time() -> None:
     progress = Progress(3, 100, stream, clock)
     progress.on_train_begin({})
     progress.on_epoch_end(0, entry(1))
-    assert stream.getvalue().rstrip().endswith("ETA   0:00")
+    assert stream.getvalue().rstrip().endswith("ETA  0:00")
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_is_not_credited_with_what_was_done_before() -> None:
@@ -92,7 +90,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_not_credited_with_what_was_done
     for update in range(60):
         clock.now += 0.1
         progress.on_train_batch_end(update, {"samples": 30_000 + update * 100, "staleness": 0, "loss": 1.0})
-    assert stream.getvalue().split("samples/s")[0].split()[-1] == "1.0k"
+    assert stream.getvalue().split("/s")[0].split()[-1] == "1.0k"
 
 
 def test_a_terminal_has_a_bar_and_lines_that_stay() -> None:
@@ -100,7 +98,7 @@ def test_a_terminal_has_a_bar_and_lines_that_stay() -> None:
     train(Progress(2, 20_000, stream, clock), clock)
     text = stream.getvalue()
     assert text.count("done") == 2
-    assert "\r" in text and " 50% |" in text and "ETA   0:25" in text
+    assert "\r" in text and " 50% |" in text and "ETA  0:25" in text
     assert text.count("\r") < 500
 
 
@@ -138,9 +136,24 @@ def test_figures(value: float, text: str) -> None:
     ("rate", "text"), [(math.nan, "    ?"), (3.21, "  3.2"), (999.9, " 1000"), (21_380, "21.4k"), (2.5e6, " 2.5M")]
 )
 def test_rates_are_as_wide(rate: float, text: str) -> None:
-    assert rate_text(rate) == f"{text} samples/s"
+    assert rate_text(rate) == f"{text}/s"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65, "1:05"), (7384, "2:03:04"), (math.nan, "?")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_line_of_the_next_epoch_waits_for_the_end_of_this_one() -> None:
+    """Validation runs aside, so that updates of the next epoch come before this one's entry."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(2, 1000, stream, clock)
+    progress.on_train_begin({})
+    for update in range(150):
+        clock.now += 0.1
+        progress.on_train_batch_end(update, {"samples": 10 * (update + 1), "staleness": 0, "loss": 1.0})
+        if update == 140:
+            progress.on_epoch_end(0, entry(1))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 1 and {line.split()[1] for line in lines} == {"1/2"}
+    assert "done" in lines[-1]
