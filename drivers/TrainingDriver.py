@@ -22,6 +22,7 @@ from nnlo.training.arguments import (
     OptimizerArguments,
     OutputArguments,
     TrainingArguments,
+    check_read,
     optimizer_settings,
 )
 
@@ -89,16 +90,18 @@ def make_manager(line: Command, given: Values) -> MPIManager:
 
 
 def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequence[Values]) -> Algo:
+    check_read(training.mode, layers[0])
     optimizer = build(OptimizerArguments, *layers)
+    wanted = MODES[training.mode].needs_optimizer
     return Algo(
-        optimizer.optimizer,
+        optimizer.optimizer if wanted else None,
         mode=training.mode,
         loss=model.loss,
         metrics=model.metrics or None,
         validate_every=training.validate_every,
         fused=optimizer.fused,
         **build(MODES[training.mode].options, *layers).record(),
-        **optimizer_settings(optimizer),
+        **(optimizer_settings(optimizer) if wanted else {}),
     )
 
 

@@ -75,6 +75,8 @@ class Command:
         group = self.parser.add_argument_group((section.__doc__ or section.__name__).splitlines()[0].rstrip("."))
         hints = typing.get_type_hints(section)
         for field in dataclasses.fields(section):
+            if field.name in self._fields and self._fields[field.name][0].metadata == field.metadata:
+                continue  # several modes read it: declared once, shown with the first
             self._fields[field.name] = field, hints[field.name]
             add_argument(group, field, hints[field.name])
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from nnlo.optim import FlatOptimizer
-from nnlo.options import Options
+from nnlo.options import Options, option
 
 State: TypeAlias = "dict[str, Any]"
 
@@ -37,6 +37,14 @@ class Update:
 
     vector: Tensor
     lineage: Lineage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions(Options):
+    """What every mode with a master reads."""
+
+    synchronous: bool = option(False, help="apply one update from every worker together, instead of each as it comes")
+    sync_every: int = option(1, help="batches behind one update", metavar="TAU", at_least=1)
 
 
 class ServerAlgorithm(ABC):

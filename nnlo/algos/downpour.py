@@ -18,20 +18,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnlo.algos.base import Lineage, ServerAlgorithm, State, Update
+from nnlo.algos.base import Lineage, ServerAlgorithm, ServerOptions, State, Update
 from nnlo.errors import OptionsError
 from nnlo.optim import FlatOptimizer
-from nnlo.options import Options, option
+from nnlo.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownpourOptions(Options):
-    """Downpour SGD (--mode downpour)"""
+class DownpourOptions(ServerOptions):
+    """Downpour SGD (--mode downpour)."""
 
-    synchronous: bool = option(
-        False, help="apply the mean of one update from every worker, instead of each as it comes"
-    )
-    sync_every: int = option(1, help="batches behind one update", metavar="TAU", at_least=1)
     local_lr: float = option(
         0.0, help="learning rate of a worker's own steps between two exchanges; 0 keeps its weights still", at_least=0.0
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnlo.algos import MODES
+from nnlo.errors import OptionsError
 from nnlo.model import ready_made
 from nnlo.optim import OPTIMIZERS
-from nnlo.options import Options, option
+from nnlo.options import Options, flag_of, option
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -99,6 +102,21 @@ class OutputArguments(Options):
     overwrite: bool = option(False, help="replace files of the same names")
     log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
     log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
+
+
+def check_read(mode: str, given: Iterable[str]) -> None:
+    """Raises OptionsError for a given option of other modes, or of an optimizer that `mode` lacks."""
+    readers = {name: {field.name for field in dataclasses.fields(MODES[name].options)} for name in MODES}
+    for name in given:
+        others = [other for other in MODES if name in readers[other]]
+        if others and MODES.canonical(mode) not in others:
+            raise OptionsError(f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(others)}: drop it")
+        if not MODES[mode].needs_optimizer and name in optimizer_names():
+            raise OptionsError(f"{flag_of(name)}: --mode {mode} has no optimizer on the master: drop it")
+
+
+def optimizer_names() -> set[str]:
+    return {field.name for field in dataclasses.fields(OptimizerArguments)}
 
 
 def optimizer_settings(arguments: OptimizerArguments) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     epoch 3/9   45%  loss 0.1230  acc 0.9631  staleness 1.0  21.4k/s  ETA  0:12
     epoch 3/9  done  loss 0.1187  acc 0.9642  staleness 1.0  21.3k/s  ETA  0:11  val_loss 0.0981  val_acc 0.9701
 
-Rates are samples a second. A line in between shows the means of the updates since the last one; a line that ends an epoch, its history entry.
+Rates are samples a second. A line in between shows the means of the updates since the last one; a line that ends an
+epoch, its history entry.
 """
 
 from __future__ import annotations
