@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
+from nnlo.data.prepare import prepare
 from nnlo.drivers.TrainingDriver import command
 
 ROOT = Path(__file__).parents[2]
@@ -34,18 +33,27 @@ def test_every_flag_exists() -> None:
     assert len(flags & known) > 8
 
 
-def test_the_model_file_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_and_the_model_file_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my_model.py").write_text(block("def get_train"))
-    x = np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32)
-    with h5py.File("part.h5", "w") as file:
-        file["features"], file["labels"] = x, x.sum(1, keepdims=True)
-    Path("train.list").write_text("part.h5\n")
+    exec(compile(block("h5py.File"), "README", "exec"), {})
     builder = ModelPytorch(None, "my_model.py")
-    data, algo = H5Data(64), Algo("adam", lr=0.01, loss="mse")
-    history = MPIManager(None, data, algo, builder, 5, builder.source.train_list, None, output=None).train()
+    data, algo = H5Data(64, "images", "targets"), Algo("adam", lr=0.01, loss="mse")
+    lists = builder.source.train_list, builder.source.val_list
+    history = MPIManager(None, data, algo, builder, 5, *lists, trial_name="first").train()
     assert history is not None
-    assert history["epochs"][-1]["loss"] < 0.8 * history["epochs"][0]["loss"]
+    assert history["epochs"][-1]["val_loss"] < 0.8 * history["epochs"][0]["val_loss"]
+
+
+def test_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = prepare("digits", tmp_path)
+    lists = digits.train_list, digits.test_list
+    MPIManager(None, H5Data(200), Algo("adam"), ModelPytorch(None, "mnist"), 1, *lists, trial_name="first").train()
+    named = set(re.findall(r"mnist_first_[a-z]+\.[a-z]+", README))
+    assert named == {path.name for path in tmp_path.glob("mnist_first_*")}
+    exec(compile(block("load_state_dict"), "README", "exec"), {})
+    assert len(eval(capsys.readouterr().out)) == 1
 
 
 def test_the_virtual_clock(capsys: pytest.CaptureFixture[str]) -> None:
