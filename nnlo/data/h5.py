@@ -132,7 +132,9 @@ class Column:
 
     def _checked(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         if not self.name or self.name not in handle:
-            raise DataError(f"{file}: has no dataset '{self.name}': it has {names_in(handle)}")
+            raise DataError(
+                f"{file}: has no dataset '{self.name}': it has {names_in(handle)} (--features-name, --labels-name)"
+            )
         found = handle[self.name]
         found = [found[key] for key in sorted(found)] if isinstance(found, h5py.Group) else [found]
         if not found or any(not isinstance(item, h5py.Dataset) or not item.shape for item in found):

@@ -34,8 +34,8 @@ class Sample:
         return sum(np.asarray(a).nbytes for a in (*as_list(self.x), *as_list(self.y))) // max(1, rows(self.y))
 
 
-async def count_files(transport: Transport, data: Data, files: Sequence[str]) -> Index:
-    """The index of a file list. Raises DataError on every rank, naming all bad files."""
+async def count_files(transport: Transport, data: Data, files: Sequence[str], flag: str) -> Index:
+    """The index of the file list that `flag` named. Raises DataError on every rank, naming all bad files."""
     own = files[transport.rank :: transport.size]
     mine = await everywhere(transport, lambda: [inspect_file(data, file) for file in own])
     told: list[list[tuple[int, str]]] = await share(transport, mine)
@@ -43,7 +43,9 @@ async def count_files(transport: Transport, data: Data, files: Sequence[str]) ->
     faults = [what for count, what in found if count < 0] or odd_forms(files, found)
     if faults:
         more = [f"and {len(faults) - NAMED_FILES} more files"] if len(faults) > NAMED_FILES else []
-        await agree(transport, DataError("; ".join(faults[:NAMED_FILES] + more)))
+        await agree(
+            transport, DataError("; ".join(faults[:NAMED_FILES] + more) + f": correct the list ({flag}) or the files")
+        )
     return Index.of(files, [count for count, _ in found])
 
 

@@ -46,7 +46,7 @@ async def training_intake(transport: Transport, job: Job) -> Intake:
 
 
 async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
-    index = await count_files(transport, data, job.train_files)
+    index = await count_files(transport, data, job.train_files, "--train-data")
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
     buffer = job.shuffle_buffer or whole_batches(block_size(data, index, sample), data.batch_size)
     seed = derived(job.seed, Purpose.SHUFFLE)
@@ -123,7 +123,7 @@ async def validation_intake(transport: Transport, job: Job) -> Validation | None
         return Validation(None, partial(GeneratorFeed, data))
     if not job.val_files:
         return None
-    index = await count_files(transport, data, job.val_files)
+    index = await count_files(transport, data, job.val_files, "--val-data")
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, 1, "--val-data")))
     order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))
     return Validation(index.samples, partial(SampleFeed, data, index, order))
