@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from nnlo.errors import NnloError, OptionsError
 
@@ -36,6 +37,17 @@ def user_code(what: str, file: str | None = None) -> Iterator[None]:
         raise OptionsError(f"{place}: {describe(error)}") from error
 
 
+class FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time.
+
+    Python knows a cached .pyc by the second of its source's change and its size, which an edited file can
+    have too, and the ranks of a job would all write it.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_file(path: Path, what: str) -> ModuleType:
     """The module that a .py file holds, executed anew under a private name. `what` names it in messages.
 
@@ -45,14 +57,15 @@ def load_file(path: Path, what: str) -> ModuleType:
     importable(Path.cwd())
     importable(path.parent)
     name = f"_nnlo_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise OptionsError(f"{what} is no Python source: give the path of a .py file")
-    module = importlib.util.module_from_spec(spec)
+    loader = FreshLoader(name, str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
     sys.modules[name] = module
     try:
         with user_code(what, str(path)):
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except OptionsError:
         del sys.modules[name]
         raise

@@ -149,6 +149,17 @@ def test_a_file_imports_from_its_own_folder_and_the_current_one(folder):
     assert source.get_model(width=7, bias=False).in_features == 7
 
 
+def test_a_changed_file_is_read_anew(folder, monkeypatch):
+    """Same size, same second: what a cached .pyc would be taken for."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for width in (3, 4, 5):
+        text = f"import torch\ndef get_model():\n    return torch.nn.Linear({width}, 1)\n"
+        path = write(folder, text)
+        os.utime(path, (1e9, 1e9))
+        assert load_model(path).get_model().in_features == width
+    assert not list(folder.glob("**/*own*.pyc"))
+
+
 def test_a_file_may_import_later_too(folder):
     write(folder, "WIDTH = 5\n", "helper_of_c")
     lazily = (
