@@ -27,11 +27,10 @@ from nnlo.roles.worker import Worker
 from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
-from nnlo.training.files import OutputFiles
+from nnlo.training.files import OutputFiles, write_history
 from nnlo.training.history import History, begin_history, named, outcome, peak_memory
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
-from nnlo.training.strict_json import dumps
 
 
 class MPIManager:
@@ -191,7 +190,7 @@ class MPIManager:
     def record_details(self, json_name: str | Path) -> None:
         """Write the history to a file of that name; on ranks other than 0 nothing happens."""
         if self.history is not None:
-            Path(json_name).write_text(dumps(self.history))
+            write_history(Path(json_name), self.history)
 
     def close(self) -> None:
         """Leave without training; every rank that made a manager calls it or `train()`."""
@@ -216,5 +215,4 @@ def choose_world(comm: Any, wait: str) -> World:
         if MPI.COMM_WORLD.size == 1:
             check_alone()
         return LocalWorld(2)
-
     return MpiWorld(comm, spin=wait == "spin")

@@ -1,7 +1,7 @@
 """What an algorithm is: pure steps on flat tensors with explicit state.
 
-An algorithm knows nothing of MPI, files or clocks. It declares how it exchanges (`pattern`,
-`synchronous`, `sync_every`) and where its vectors may lie (`gradient_is_update`,
+An algorithm knows nothing of MPI, files or clocks. It declares how it exchanges (`synchronous`,
+`sync_every`) and where its vectors may lie (`gradient_is_update`,
 `reply_is_weights`), and roles read that and never its name. State is a dictionary of tensors and
 numbers, so that it can be saved.
 """
@@ -54,7 +54,6 @@ class ServerAlgorithm(ABC):
     is sent; `reply_is_weights` lets the reply arrive in the memory that the model computes with.
     """
 
-    pattern = "server"
     gradient_is_update = False
     reply_is_weights = False
     synchronous = False
