@@ -16,6 +16,7 @@ from nnlo.errors import OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
 from nnlo.model import ModelSource, load_model
+from nnlo.optim import Schedule
 from nnlo.training.arguments import (
     DataArguments,
     ModelArguments,
@@ -78,6 +79,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         training.epochs,
         train_list,
         val_list,
+        early_stopping=training.early_stopping,
+        target_metric=training.target_metric,
+        schedule=make_schedule(training, layers),
         seed=training.seed,
         output=output.output,
         trial_name=output.trial_name,
@@ -99,10 +103,20 @@ def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequen
         loss=model.loss,
         metrics=model.metrics or None,
         validate_every=training.validate_every,
+        amp=training.amp,
+        clip_norm=optimizer.clip_norm if wanted else None,
+        clip_value=optimizer.clip_value if wanted else None,
         fused=optimizer.fused,
         **build(MODES[training.mode].options, *layers).record(),
         **(optimizer_settings(optimizer) if wanted else {}),
     )
+
+
+def make_schedule(training: TrainingArguments, layers: Sequence[Values]) -> Schedule | None:
+    """That of the optimizer's rate, where the mode has an optimizer."""
+    optimizer = build(OptimizerArguments, *layers)
+    wanted = MODES[training.mode].needs_optimizer
+    return Schedule.of(optimizer.schedule, optimizer.schedule_params, optimizer.warmup) if wanted else None
 
 
 def make_data(data: DataArguments, source: ModelSource, given: Values) -> H5Data:
@@ -120,6 +134,7 @@ def summary(manager: MPIManager) -> str:
     figures = validated or "not validated (no --val-data)"
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
+    lines += [f"stopped: {history['stop_reason']}"] if history["stop_reason"] else []
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
 
 

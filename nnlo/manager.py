@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
 from nnlo.logs import LOG
 from nnlo.model import ModelBuilder
+from nnlo.optim import Schedule
+from nnlo.optim.schedules import Function
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.worker import Worker
@@ -31,6 +34,8 @@ from nnlo.training.files import OutputFiles, write_history
 from nnlo.training.history import History, begin_history, named, outcome, peak_memory
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
+from nnlo.training.seeds import streams
+from nnlo.training.stopping import EarlyStopping, TargetMetric, check_rules, stopping_rules
 
 
 class MPIManager:
@@ -39,8 +44,9 @@ class MPIManager:
     comm: an mpi4py communicator; None, or one of size 1, trains in this process alone with the same
     loops; a `nnlo.comm.virtual.VirtualWorld` runs all ranks here on a virtual clock.
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
-    `data`, or with `val_data`. output: the folder for the run's files, None for none. Raises
-    OptionsError for what cannot work.
+    `data`, or with `val_data`. early_stopping: as "val_loss,~<,4"; target_metric: as "val_acc,>,0.97".
+    schedule: of the learning rate, by name, as a `nnlo.optim.Schedule`, or a function from the epoch to a
+    factor. output: the folder for the run's files, None for none. Raises OptionsError for what cannot work.
     """
 
     def __init__(
@@ -54,7 +60,10 @@ class MPIManager:
         val_list: FileList,
         *,
         callbacks: Sequence[Callback] = (),
+        early_stopping: str | EarlyStopping | None = None,
+        target_metric: str | TargetMetric | None = None,
         seed: int = 0,
+        schedule: str | Schedule | Function | None = None,
         output: str | Path | None = ".",
         trial_name: str | None = None,
         overwrite: bool = False,
@@ -85,13 +94,21 @@ class MPIManager:
             seed=seed,
             validate_every=algo.validate_every,
             shuffle_buffer=shuffle_buffer,
+            schedule=Schedule.of(schedule).checked(num_epochs),
+            amp=algo.amp,
         )
+        if schedule is not None and algo.optimizer is None:
+            raise OptionsError(f"--schedule: --mode {algo.mode} has no optimizer on the master: drop it")
+        self.rules = stopping_rules(early_stopping, target_metric)
         self.train_list, self.val_list = train_list, val_list
-        self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
+        rules = {rule.name: str(rule) for rule in self.rules}
+        own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record(), **rules}
+        self.arguments = {**(arguments or {}), **algo.record(), **own}
         self.callbacks = list(callbacks)
         self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
         self.verbose = verbose
         self.stop_training = False
+        self.stop_reason: str | None = None
         self.model: nn.Module | None = None
         self.history: History | None = None
         atexit.register(self._check_left)
@@ -106,6 +123,10 @@ class MPIManager:
         self.history = self.world.run(self._main)
         return self.history
 
+    def stop(self, reason: str) -> None:
+        """Have the training stop at the next validation point; `reason` goes into the history. On rank 0."""
+        self.stop_training, self.stop_reason = True, reason
+
     async def _main(self, transport: Transport) -> History | None:
         """What one rank does."""
         places = await share(transport, own_place())
@@ -116,6 +137,7 @@ class MPIManager:
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
+        await everywhere(transport, partial(check_rules, self.rules, job.metric_names, setup.validation is not None))
         if transport.rank:
             LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
             await Worker(transport, job, setup).run()
@@ -124,7 +146,7 @@ class MPIManager:
             await agree(transport, None)
             return None
         LOG.info("%s", self._begin_line(setup, transport.size - 1))
-        return await self._master(transport, job, setup, self._begin_history(setup, places, threads))
+        return await self._master(transport, job, setup, self._begin_history(transport.peers, setup, places, threads))
 
     def _begin_line(self, setup: Setup, workers: int) -> str:
         """What is about to run."""
@@ -146,7 +168,7 @@ class MPIManager:
 
     async def _master(self, transport: Transport, job: Job, setup: Setup, history: History) -> History:
         progress = [Progress(job.epochs, setup.intake.samples)] if self.verbose else []
-        callbacks = Callbacks([*self.callbacks, *progress])
+        callbacks = Callbacks([*self.callbacks, *progress, *self.rules])
         callbacks.set_manager(self)
         master = Master(transport, job, setup, callbacks, self, history)
         self.model = master.milestones.snapshot.module
@@ -154,7 +176,9 @@ class MPIManager:
         callbacks.on_epoch_begin(0, {})
         await master.run()
         history["seconds"] = master.seconds()
-        history["outcome"] = outcome(master.failure, self.stop_training and not master.dealer.finished)
+        stopped = self.stop_training and not master.dealer.finished
+        history["outcome"] = outcome(master.failure, stopped)
+        history["stop_reason"] = (self.stop_reason or "a callback") if stopped else None
         history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None and master.failure is None:
@@ -164,12 +188,15 @@ class MPIManager:
         await agree(transport, master.failure)
         return history
 
-    def _begin_history(self, setup: Setup, places: Sequence[Place], threads: list[int]) -> History:
+    def _begin_history(
+        self, peers: Sequence[int], setup: Setup, places: Sequence[Place], threads: list[int]
+    ) -> History:
         return begin_history(
             model=self.job.builder.name,
             trial=self.files.trial_name if self.files else None,
             arguments=self.arguments,
             seed=self.job.seed,
+            seeds=streams(self.job.seed, peers),
             ranks=len(places),
             hosts=[host for host, _ in places],
             threads=threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ class ModelBuilder:
         """A new torch module, the same on every rank; classifiers return logits."""
         raise NotImplementedError(f"{type(self).__name__} must override build_model(), which returns a torch module")
 
+    def param_groups(self, model: nn.Module) -> Iterable[Mapping[str, Any]] | None:
+        """Parameters with settings of their own for the optimizer, as torch takes them: [{"params": ..., "lr": ...}].
+
+        Those in no group get the optimizer's own settings. None: there are no groups.
+        """
+        return None
+
 
 class ModelPytorch(ModelBuilder):
     """Builds a ready-made model by name, or that of a .py file, with `params` for its get_model.
@@ -63,6 +71,10 @@ class ModelPytorch(ModelBuilder):
         if self.weights is not None:
             load_weights(model, self.weights)
         return model
+
+    def param_groups(self, model: nn.Module) -> Iterable[Mapping[str, Any]] | None:
+        found: Iterable[Mapping[str, Any]] | None = self.source.param_groups(model)
+        return found
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -19,7 +19,7 @@ from nnlo.model.loading import load_file, user_code
 
 class ModelSource:
     """A module with `get_model(**params)` and, where it likes, `get_name()`, `get_train()`, `get_val()`,
-    `get_features()`, `get_labels()`, `get_model.defaults` and `get_model.parameter_range`.
+    `get_features()`, `get_labels()`, `param_groups(model)`, `get_model.defaults` and `get_model.parameter_range`.
 
     `what` names it in messages. Raises OptionsError where the module lacks get_model or its parts are unfit.
     """
@@ -79,6 +79,11 @@ class ModelSource:
     def labels(self) -> Any:
         """What get_labels() returns: a dataset's name, or (name, adaptor); None where the model names none."""
         return self._call("get_labels")
+
+    def param_groups(self, model: nn.Module) -> Any:
+        """What param_groups(model) returns: the optimizer's parameter groups; None where the module has none."""
+        with self._user_code():
+            return getattr(self._module, "param_groups", lambda model: None)(model)
 
     def _user_code(self) -> Any:
         return user_code(self._what, getattr(self._module, "__file__", None))

@@ -19,25 +19,36 @@ class GradientStep:
     """Forward and backward of one batch; the gradient of its mean loss is ADDED to each parameter's `.grad`.
 
     Who owns the gradients zeroes them. Several inputs are passed as the module's positional arguments.
+    `amp`: the narrow type of mixed precision; the loss is taken in full precision all the same.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, metrics: Sequence[Metric] = ()) -> None:
+    def __init__(
+        self, module: nn.Module, loss: Loss, metrics: Sequence[Metric] = (), amp: torch.dtype | None = None
+    ) -> None:
         self.module = module
         self.loss = loss
         self.metrics = tuple(metrics)
+        self._amp = amp
+        self._device = next(module.parameters()).device.type
 
-    def __call__(self, x: Tensors, y: Tensors, sums: Tensor | None = None) -> None:
-        """Add the gradient, and [loss * N, each metric's sum] to `sums`, without waiting for the device.
+    def __call__(self, x: Tensors, y: Tensors, sums: Tensor | None = None, scale: float = 1.0) -> Tensor:
+        """Add `scale` times the gradient, and [loss * N, each metric's sum] to `sums`; the loss.
 
-        `sums`: float64 (1 + metrics,) where the module is, or None to count nothing.
+        Without waiting for the device. `sums`: float64 (1 + metrics,) where the module is, or None to count nothing.
         """
         if not self.module.training:
             self.module.train()
-        output = _forward(self.module, x)
+        output = _forward(self.module, x) if self._amp is None else self._narrow_forward(x)
         value: Tensor = self.loss(output, y)
-        value.backward()  # type: ignore[no-untyped-call]
+        (value if scale == 1.0 else value * scale).backward()  # type: ignore[no-untyped-call]
         if sums is not None:
             _count(sums, value, output, y, self.metrics)
+        return value.detach()
+
+    def _narrow_forward(self, x: Tensors) -> Tensors:
+        with torch.autocast(self._device, self._amp):
+            output = _forward(self.module, x)
+        return output.float() if isinstance(output, Tensor) else [one.float() for one in output]
 
 
 def evaluate(

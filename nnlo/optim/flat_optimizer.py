@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,16 @@ import torch
 from torch import Tensor
 
 from nnlo.errors import OptionsError
+from nnlo.optim.clip import NO_CLIP, Clip
+from nnlo.optim.groups import WHERE, Group
+from nnlo.options import flag_of
 from nnlo.registry import Registry
 
 #: How torch is to run a step; not for users to set.
 INTERNAL = {"params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 ALIASES = {"learning_rate": "lr", "epsilon": "eps"}
+#: Settings that the command line has a flag for.
+WITH_FLAG = {"lr", "momentum", "weight_decay"}
 
 
 @dataclass(frozen=True)
@@ -58,55 +63,90 @@ class OptimizerSpec:
     name: str
     settings: Mapping[str, Any]
     fused: bool = True
+    clip: Clip = NO_CLIP
 
     @classmethod
-    def of(cls, name: str, settings: Mapping[str, Any], fused: bool = True) -> OptimizerSpec:
+    def of(cls, name: str, settings: Mapping[str, Any], fused: bool = True, clip: Clip = NO_CLIP) -> OptimizerSpec:
         """Check name and settings (`lr` or `learning_rate`, `momentum`, ...); raises OptionsError."""
         name = OPTIMIZERS.canonical(name.lower())
-        kind = OPTIMIZERS[name]
-        for alias, setting in ALIASES.items():
-            if {alias, setting} <= settings.keys():
-                raise OptionsError(f"optimizer '{name}': '{setting}' and '{alias}' are the same: give one of them")
-        renamed = {ALIASES.get(key, key): value for key, value in settings.items()}
-        for key, value in settings.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise OptionsError(f"optimizer '{name}': {key} must be a finite number, not {value}")
-        if unknown := sorted(set(renamed) - set(kind.parameters())):
-            raise OptionsError(
-                f"optimizer '{name}' has no setting '{unknown[0]}': it has {', '.join(kind.parameters())}"
-            )
-        spec = cls(name, {**kind.defaults, **renamed}, fused)
+        spec = cls(name, {**OPTIMIZERS[name].defaults, **checked_settings(name, settings)}, fused, clip)
         spec.build(torch.zeros(1))
         return spec
 
-    def build(self, vector: Tensor) -> FlatOptimizer:
+    def build(self, vector: Tensor, groups: Sequence[Group] = ()) -> FlatOptimizer:
+        """An optimizer of `vector`, of shape (n,); the groups, where there are any, make up all of it."""
         kind = OPTIMIZERS[self.name]
         how: dict[str, Any] = {"fused": True} if self.fused and kind.has_fused else {"foreach": False}
-        parameter = torch.nn.Parameter(vector, requires_grad=True)
+        parts, described = laid_out(self.name, vector, groups)
         try:
-            optimizer = kind.torch_class([parameter], **kind.fixed, **self.settings, **how)
+            optimizer = kind.torch_class(described, **kind.fixed, **self.settings, **how)
         except (ValueError, TypeError) as error:
-            raise OptionsError(f"optimizer '{self.name}': {str(error).splitlines()[0]}") from None
-        return FlatOptimizer(optimizer, parameter)
+            where = f" ({WHERE})" if groups else ""
+            raise OptionsError(f"optimizer '{self.name}'{where}: {str(error).splitlines()[0]}") from None
+        return FlatOptimizer(optimizer, parts, self.clip)
+
+
+def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the optimizer `name` by torch's names. Raises OptionsError for those that it does not have."""
+    known = OPTIMIZERS[name].parameters()
+    for alias, setting in ALIASES.items():
+        if {alias, setting} <= settings.keys():
+            raise OptionsError(f"optimizer '{name}': '{setting}' and '{alias}' are the same: give one of them")
+    for key, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionsError(f"optimizer '{name}': {key} must be a finite number, not {value}")
+    renamed = {ALIASES.get(key, key): value for key, value in settings.items()}
+    if unknown := sorted(set(renamed) - set(known)):
+        flag = f" ({flag_of(unknown[0])})" if unknown[0] in WITH_FLAG else ""
+        raise OptionsError(f"optimizer '{name}' has no setting '{unknown[0]}'{flag}: it has {', '.join(known)}")
+    return renamed
+
+
+#: A piece of a flat vector: what torch takes for a parameter, and where it lies.
+Part = tuple[torch.nn.Parameter, int, int]
+
+
+def laid_out(name: str, vector: Tensor, groups: Sequence[Group]) -> tuple[list[Part], list[dict[str, Any]]]:
+    """The parts of the vector, and the groups of them as torch takes them."""
+    parts: list[Part] = []
+    described: list[dict[str, Any]] = []
+    for group in groups or [Group({}, ((0, len(vector)),))]:
+        own = [(torch.nn.Parameter(vector[start:stop]), start, stop) for start, stop in group.runs]
+        described.append({"params": [parameter for parameter, _, _ in own], **checked_settings(name, group.settings)})
+        parts += own
+    return parts, described
 
 
 class FlatOptimizer:
-    """A torch optimizer that owns no weights: each step names the vector it works on in place."""
+    """A torch optimizer that owns no weights: each step names the vector it works on in place.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> None:
-        self.optimizer, self._parameter = optimizer, parameter
+    `scale` multiplies the rates that it was made with: that is what a schedule sets.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, parts: Sequence[Part], clip: Clip) -> None:
+        self.optimizer, self._parts, self._clip = optimizer, tuple(parts), clip
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         # torch wraps step() for its profiler and for hooks, of which there are none here; it doubles a small step.
         self._step = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
 
     def step(self, vector: Tensor, gradient: Tensor) -> None:
-        """`vector` <- Opt(vector, gradient), both of shape (n,)."""
-        self._parameter.data = vector
-        self._parameter.grad = gradient
+        """`vector` <- Opt(vector, gradient), both of shape (n,); where it is clipped, `gradient` is overwritten."""
+        self._clip(gradient)
+        for parameter, start, stop in self._parts:
+            parameter.data = vector[start:stop]
+            parameter.grad = gradient[start:stop]
         self._step(self.optimizer)
-        self._parameter.grad = None
+        for parameter, _, _ in self._parts:
+            parameter.grad = None
+
+    def scale(self, factor: float) -> None:
+        """Set the rate of each group to `factor` times the one that it was made with."""
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
 
     @property
     def lr(self) -> float:
+        """The rate now, of the first group where there are several."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def state_dict(self) -> dict[str, Any]:

@@ -49,14 +49,15 @@ class Master:
         self.channels = {peer: transport.channel(peer, EXCHANGE, nbytes) for peer in workers}
         self._peer_of = {channel: peer for peer, channel in self.channels.items()}
         self.inbox = {peer: arena(channel.incoming) for peer, channel in self.channels.items()}
-        self.optimizer = job.optimizer.build(self.inbox[workers[0]].vector) if job.optimizer else None
+        vector = self.inbox[workers[0]].vector
+        self.optimizer = job.optimizer.build(vector, setup.groups) if job.optimizer else None
+        self._schedule, self._epochs, self._samples = job.schedule, job.epochs, setup.intake.samples
         self.stepper = Stepper(lambda: arena(transport.storage(nbytes)), job.algorithm, self.optimizer)
         self._began = transport.clock()
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, setup.intake.samples)
-        lr = self.optimizer.lr if self.optimizer else math.nan
         centre = self.stepper.centre
-        self.milestones = Milestones(transport, job, setup, centre, self.recorder, callbacks, owner, history, lr)
+        self.milestones = Milestones(transport, job, setup, centre, self.recorder, callbacks, owner, history, self.rate)
         self.milestones.snapshot.put(centre.arena)
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
@@ -74,6 +75,15 @@ class Master:
     def seconds(self) -> float:
         """The training clock."""
         return self.transport.clock() - self._began
+
+    def rate(self) -> float:
+        """The learning rate of the last step, NaN where the mode has none."""
+        return self.optimizer.lr if self.optimizer else math.nan
+
+    def schedule(self) -> None:
+        """Set the rate of the next step, by the clock before it."""
+        if self.optimizer:
+            self.optimizer.scale(self._schedule.factor(self.clock / self._samples, self._epochs))
 
     async def run(self) -> None:
         """Serve until every worker has left."""
@@ -147,6 +157,7 @@ class Master:
             self.release(step)
             return
         arrived = [Arrived(p, h, self.inbox[p], self.inbox[p].sums.tolist()) for p, h in headers.items()]
+        self.schedule()
         self.clock += sum(header.samples for header in headers.values())
         self.batches += sum(header.count for header in headers.values())
         good = [one for one in arrived if self.accepted(one)]

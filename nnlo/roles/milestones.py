@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,11 +41,11 @@ class Milestones:
 
     def __init__(
         self, transport: Transport, job: Job, setup: Setup, centre: Centre, recorder: Recorder,
-        callbacks: Callbacks, owner: Owner, history: dict[str, Any], lr: float,
+        callbacks: Callbacks, owner: Owner, history: dict[str, Any], rate: Callable[[], float],
     ) -> None:  # fmt: skip
         self._transport, self._job, self._centre = transport, job, centre
         self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history
-        self.samples, self._lr = setup.intake.samples, lr
+        self.samples, self._rate = setup.intake.samples, rate
         self.snapshot = Snapshot(setup.module, setup.layout)
         self._validator: Validator | None = None
         if setup.validation is not None:
@@ -71,7 +72,7 @@ class Milestones:
         entry = None
         if self.epoch_due(clock, finished):
             self.epochs_closed = self._job.epochs if finished else self.epochs_closed + 1
-            entry = self._recorder.close_epoch(self.epochs_closed, clock, self._lr)
+            entry = self._recorder.close_epoch(self.epochs_closed, clock, self._rate())
         self._validated_batches = batches
         self.snapshot.take(self._centre.arena)
         self._begin(entry, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import nn
 
 from nnlo.comm.agree import agree, everywhere, share
@@ -12,7 +13,8 @@ from nnlo.comm.base import Transport
 from nnlo.data.feed import as_batch
 from nnlo.errors import OptionsError
 from nnlo.flat import Arena, Layout
-from nnlo.model import check_fit
+from nnlo.model import GradientStep, check_amp, check_fit, user_code
+from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
 from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
 from nnlo.training.job import Job
@@ -25,6 +27,7 @@ class Setup:
 
     module: nn.Module
     layout: Layout
+    groups: tuple[Group, ...]
     intake: Intake
     validation: Validation | None
 
@@ -36,14 +39,14 @@ async def prepare(transport: Transport, job: Job) -> Setup:
     """Set up this rank. Raises the same NnloError on every rank when one of them cannot start."""
     intake = await training_intake(transport, job)
     validation = await validation_intake(transport, job)
-    module, layout = await everywhere(transport, partial(build, job, intake.sample))
+    module, layout, groups = await everywhere(transport, partial(build, job, intake.sample))
     await same_model(transport, layout)
     seed_everything(derived(job.seed, Purpose.RANK, transport.id))
-    return Setup(module, layout, intake, validation)
+    return Setup(module, layout, groups, intake, validation)
 
 
-def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout]:
-    """The model with its initial weights, tried on a few samples."""
+def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Group, ...]]:
+    """The model with its initial weights, tried on a few samples, and its parameter groups."""
     seed_everything(derived(job.seed, Purpose.MODEL))
     module = job.builder.build_model()
     if not isinstance(module, nn.Module):
@@ -52,7 +55,20 @@ def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout]:
     if sample is not None:
         batch = as_batch(sample.x, sample.y, layout.dtype)
         check_fit(module, batch.x, batch.y, job.loss, job.metrics)
-    return module, layout
+        if job.amp is not None:
+            check_amp(GradientStep(module, job.loss, amp=job.amp), batch.x, batch.y)
+    return module, layout, checked_groups(job, module, layout)
+
+
+def checked_groups(job: Job, module: nn.Module, layout: Layout) -> tuple[Group, ...]:
+    """The model's parameter groups, with settings that the optimizer has. Raises OptionsError."""
+    with user_code("param_groups()"):
+        groups = groups_of(module, layout, job.builder.param_groups(module))
+    if groups and job.optimizer is None:
+        raise OptionsError("the model has param_groups(), and this --mode has no optimizer on the master to heed them")
+    if groups and job.optimizer is not None:
+        job.optimizer.build(torch.empty(layout.numel), groups)
+    return groups
 
 
 async def same_model(transport: Transport, layout: Layout) -> None:

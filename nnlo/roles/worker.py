@@ -15,7 +15,7 @@ from nnlo.data.dealing import Range
 from nnlo.data.feed import Batch
 from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES, Arena, Flat
-from nnlo.model import GradientStep
+from nnlo.model import GradientStep, ScaledStep
 from nnlo.roles.prefetch import Prefetch
 from nnlo.roles.setup import Setup
 from nnlo.training.job import Job
@@ -40,7 +40,8 @@ class Worker:
         self.gradient = self.up.vector if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
         self.flat = Flat(setup.module, layout, self.x, self.gradient, self.up.buffers)
         self.state = self.algorithm.init(self.x, self.up.vector)
-        self.step = GradientStep(setup.module, job.loss, job.metrics)
+        step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
+        self.step = ScaledStep(step, self.gradient) if job.amp is torch.float16 else step
         self.prefetch = Prefetch(transport, setup.intake.feed(layout.dtype))
         self.version = 0
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from nnlo.algos import MODES, ServerAlgorithm
 from nnlo.errors import OptionsError
-from nnlo.model import get_loss, get_metrics
-from nnlo.optim import OPTIMIZERS, OptimizerSpec
+from nnlo.model import get_amp, get_loss, get_metrics
+from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
 from nnlo.options import flag_of
 
 
@@ -18,9 +18,11 @@ class Algo:
 
     `optimizer` is the name of the one that the master applies (None where the mode has none). `loss` is a
     Keras name, a torch class or "module:callable"; `metrics` default to accuracy where the loss
-    classifies. `validate_every` counts batches; epoch ends are always validated. All other keywords are
-    settings of the optimizer (`lr` or `learning_rate`, `momentum`, ...) or of the mode, by the names of
-    its flags (`sync_every=4`). Raises OptionsError for names that neither knows.
+    classifies. `validate_every` counts batches; epoch ends are always validated. `clip_norm` and
+    `clip_value` limit the gradient that the optimizer gets. `amp` is "bf16" or "fp16", the workers' mixed
+    precision. All other keywords are settings of the optimizer (`lr` or `learning_rate`, `momentum`,
+    `weight_decay`, ...) or of the mode, by the names of its flags (`sync_every=4`). Raises OptionsError for
+    names that neither knows.
     """
 
     def __init__(
@@ -31,6 +33,9 @@ class Algo:
         loss: str = "categorical_crossentropy",
         metrics: Sequence[str] | None = None,
         validate_every: int | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        amp: str | None = None,
         fused: bool = True,
         **options: Any,
     ) -> None:
@@ -44,15 +49,21 @@ class Algo:
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
         self.algorithm: ServerAlgorithm = kind.build(self.mode_options)
-        self.optimizer = self._optimizer(optimizer, options, fused) if kind.needs_optimizer else None
+        self.amp = get_amp(amp)
+        clip = Clip(clip_norm, clip_value)
+        self.optimizer = self._optimizer(optimizer, options, fused, clip) if kind.needs_optimizer else None
+        if clip != NO_CLIP and not kind.needs_optimizer:
+            raise OptionsError(
+                f"--clip-norm, --clip-value: --mode {self.mode} has no optimizer on the master: drop them"
+            )
         if options and not kind.needs_optimizer:
             raise OptionsError(f"--mode {self.mode} has no setting '{min(options)}': it has {flags(names)}")
 
-    def _optimizer(self, name: str | None, settings: dict[str, Any], fused: bool) -> OptimizerSpec:
+    def _optimizer(self, name: str | None, settings: dict[str, Any], fused: bool, clip: Clip) -> OptimizerSpec:
         if not isinstance(name, str):
             raise OptionsError(f"--mode {self.mode} needs an optimizer: choose one of {', '.join(OPTIMIZERS)}")
         try:
-            return OptimizerSpec.of(name, settings, fused)
+            return OptimizerSpec.of(name, settings, fused, clip)
         except OptionsError as error:
             own = [field.name for field in dataclasses.fields(self.mode_options)]
             raise OptionsError(f"{error}; --mode {self.mode} has {flags(own)}") from None
@@ -66,7 +77,10 @@ class Algo:
             "loss": self.loss.name,
             "metrics": [metric.name for metric in self.metrics],
             "validate_every": self.validate_every,
+            "amp": self.amp and str(self.amp).removeprefix("torch."),
             "optimizer": optimizer and {"name": optimizer.name, **optimizer.settings, "fused": optimizer.fused},
+            "clip_norm": optimizer and optimizer.clip.norm,
+            "clip_value": optimizer and optimizer.clip.value,
         }
 
 

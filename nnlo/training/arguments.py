@@ -10,8 +10,8 @@ from typing import Any
 
 from nnlo.algos import MODES
 from nnlo.errors import OptionsError
-from nnlo.model import ready_made
-from nnlo.optim import OPTIMIZERS
+from nnlo.model import AMP, ready_made
+from nnlo.optim import OPTIMIZERS, SCHEDULES
 from nnlo.options import Options, flag_of, option
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -63,6 +63,18 @@ class TrainingArguments(Options):
     validate_every: int | None = option(
         None, help="validate after every N batches as well, not at the ends of epochs alone", metavar="N", at_least=1
     )
+    early_stopping: str | None = option(
+        None,
+        help="stop where a figure no longer gets better, as metric,comparison,patience: 'val_loss,<,4' against the "
+        "best so far, 'val_loss,~<,4' by the means of 4 validations and the 4 before",
+        metavar="RULE",
+    )
+    target_metric: str | None = option(
+        None, help="stop as soon as a figure is reached, as metric,comparison,number: 'val_acc,>,0.97'", metavar="RULE"
+    )
+    amp: str | None = option(
+        None, help="mixed precision: the narrow type that workers compute in", choices=lambda: AMP, metavar="TYPE"
+    )
     seed: int = option(0, help="seed of every random choice", metavar="N", at_least=0)
     mode: str = option("downpour", help="how the ranks learn together", choices=lambda: MODES)
     wait: str = option(
@@ -82,6 +94,29 @@ class OptimizerArguments(Options):
     )
     momentum: float | None = option(
         None, help="momentum, for the optimizers that have one", metavar="FACTOR", at_least=0
+    )
+    weight_decay: float | None = option(
+        None, help="weight decay, as the optimizer has it (default that of torch)", metavar="FACTOR", at_least=0
+    )
+    clip_norm: float | None = option(
+        None, help="shorten each gradient that is longer than this", metavar="LENGTH", above=0
+    )
+    clip_value: float | None = option(
+        None, help="limit each element of a gradient to plus or minus this", metavar="SIZE", above=0
+    )
+    schedule: str = option(
+        "constant",
+        help="how the learning rate goes on over the epochs of the master's clock",
+        choices=lambda: SCHEDULES,
+    )
+    schedule_params: dict[str, Any] = option(
+        {},
+        help="parameters of the schedule, as key=value,key=value: step has every (epochs) and by, exponential has by, "
+        "cosine has end (the share of the rate that is left)",
+        metavar="K=V,...",
+    )
+    warmup: float = option(
+        0.0, help="epochs over which the rate first rises from 0, before any schedule", metavar="EPOCHS", at_least=0
     )
     optimizer_params: dict[str, Any] = option(
         {}, help="other settings of the optimizer, as key=value,key=value or a JSON object", metavar="K=V,..."
@@ -121,5 +156,5 @@ def optimizer_names() -> set[str]:
 
 def optimizer_settings(arguments: OptimizerArguments) -> dict[str, Any]:
     """The settings of the optimizer; those with a flag of their own win."""
-    flags = {"lr": arguments.lr, "momentum": arguments.momentum}
+    flags = {"lr": arguments.lr, "momentum": arguments.momentum, "weight_decay": arguments.weight_decay}
     return {**arguments.optimizer_params, **{name: value for name, value in flags.items() if value is not None}}

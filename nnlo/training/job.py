@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
 
 from nnlo.algos import ServerAlgorithm
 from nnlo.data.base import Data
 from nnlo.model import Loss, Metric, ModelBuilder
-from nnlo.optim import OptimizerSpec
+from nnlo.optim import OptimizerSpec, Schedule
 
 #: Bytes of samples shuffled together where no buffer is asked for.
 BUFFER_BYTES = 32 << 20
@@ -17,7 +19,8 @@ BUFFER_BYTES = 32 << 20
 class Job:
     """Data, model, algorithm and how long.
 
-    `optimizer` is the master's, None where the mode has none. `validate_every` is in batches, None for
+    `optimizer` is the master's, None where the mode has none; `schedule` is that of its rate. `amp` is the narrow
+    type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES.
     """
 
@@ -34,6 +37,8 @@ class Job:
     seed: int = 0
     validate_every: int | None = None
     shuffle_buffer: int | None = None
+    schedule: Schedule = field(default_factory=Schedule.of)
+    amp: torch.dtype | None = None
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,12 @@ class Purpose(IntEnum):
 def derived(seed: int, purpose: Purpose, peer: int = 0) -> int:
     """A 63-bit seed for one purpose of one rank."""
     return int(np.random.SeedSequence([seed, purpose, peer]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def streams(seed: int, peers: Sequence[int]) -> dict[str, Any]:
+    """All seeds of a job as its history keeps them: what is drawn from which."""
+    ranks = {str(peer): derived(seed, Purpose.RANK, peer) for peer in peers}
+    return {"model": derived(seed, Purpose.MODEL), "shuffle": derived(seed, Purpose.SHUFFLE), "ranks": ranks}
 
 
 def seed_everything(seed: int) -> None:

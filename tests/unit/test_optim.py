@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from nnlo.errors import OptionsError
-from nnlo.optim import OPTIMIZERS, OptimizerSpec
+from nnlo.flat import Layout
+from nnlo.optim import OPTIMIZERS, Clip, OptimizerSpec, groups_of
 
 NAMES = ("adadelta", "adagrad", "adam", "adamw", "momentum", "nesterov", "rmsprop", "sgd")
 
@@ -94,7 +96,7 @@ def test_names_in_any_case_and_settings_by_their_other_names() -> None:
     ("name", "settings", "message"),
     [
         ("sdg", {}, "unknown optimizer 'sdg': choose one of adadelta, adagrad, adam"),
-        ("adam", {"momentum": 0.9}, "optimizer 'adam' has no setting 'momentum': it has lr, betas, eps"),
+        ("adam", {"momentum": 0.9}, "optimizer 'adam' has no setting 'momentum' (--momentum): it has lr, betas, eps"),
         ("sgd", {"fused": True}, "has no setting 'fused'"),
         ("sgd", {"foreach": True}, "has no setting 'foreach'"),
         ("sgd", {"params": []}, "has no setting 'params'"),
@@ -112,3 +114,104 @@ def test_wrong_use_is_one_line(name: str, settings: dict[str, Any], message: str
         OptimizerSpec.of(name, settings)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_clipping_by_norm_is_torchs_and_by_value_goes_first() -> None:
+    gradient = torch.tensor([3.0, -4.0, 0.0])
+    Clip(norm=1.0)(gradient)
+    torch.testing.assert_close(gradient, torch.tensor([0.6, -0.8, 0.0]))
+    Clip(norm=2.0)(gradient)
+    torch.testing.assert_close(gradient, torch.tensor([0.6, -0.8, 0.0]))  # short ones stay
+    gradient = torch.tensor([0.25, -8.0, 2.0])
+    Clip(value=0.5)(gradient)
+    assert gradient.tolist() == [0.25, -0.5, 0.5]
+    gradient = torch.tensor([30.0, -40.0])
+    Clip(norm=1.0, value=3.0)(gradient)
+    torch.testing.assert_close(gradient, torch.tensor([0.5, -0.5]).mul(2**0.5))
+
+
+def test_steps_clip_the_gradient_first() -> None:
+    w = torch.zeros(2)
+    OptimizerSpec.of("sgd", {"lr": 1.0}, clip=Clip(value=0.25)).build(w).step(w, torch.tensor([8.0, -0.125]))
+    assert w.tolist() == [-0.25, 0.125]
+
+
+@pytest.mark.parametrize("limits", [{"norm": 0}, {"value": -1.0}, {"norm": float("nan")}, {"value": "one"}])
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(OptionsError, match=f"--clip-{min(limits)} must be a finite number above 0"):
+        Clip(**limits)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def two_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Biases without decay and with a rate of their own; the second layer's weight alone; the rest is in no group."""
+    biases = [parameter for name, parameter in module.named_parameters() if name.endswith("bias")]
+    return [{"params": biases, "weight_decay": 0.0, "lr": 0.5}, {"params": module[2].weight, "learning_rate": 0.03}]
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw", "rmsprop"])
+def test_groups_step_as_torch_steps_them(name: str) -> None:
+    """Against torch's own optimizer on the module's own parameters, bit for bit."""
+    reference, flat = network(), network()
+    layout = Layout.of(flat)
+    vector = torch.cat([parameter.detach().flatten() for parameter in flat.parameters()])
+    spec = OptimizerSpec.of(name, {"lr": 0.1, "weight_decay": 0.01}, fused=False)
+    optimizer = spec.build(vector, groups_of(flat, layout, two_groups(flat)))
+    plain = OPTIMIZERS[name]
+    decays, scattered = two_groups(reference)
+    own = [
+        {"params": [reference[0].weight]},
+        decays,
+        {"params": scattered["params"], "lr": scattered["learning_rate"]},
+    ]
+    settings = {**plain.defaults, **plain.fixed, "lr": 0.1, "weight_decay": 0.01}
+    torch_own = plain.torch_class(own, **settings, foreach=False)
+    for step in range(4):
+        optimizer.scale(0.5**step)
+        for group, rate in zip(torch_own.param_groups, (0.1, 0.5, 0.03), strict=True):
+            group["lr"] = rate * 0.5**step
+        gradient = torch.randn(layout.numel)
+        for parameter, slot in zip(reference.parameters(), layout.parameters, strict=True):
+            parameter.grad = slot.view(gradient).clone()
+        torch_own.step()
+        optimizer.step(vector, gradient.clone())
+    for parameter, slot in zip(reference.parameters(), layout.parameters, strict=True):
+        assert torch.equal(slot.view(vector), parameter)
+
+
+def test_groups_pass_over_frozen_parameters_and_join_neighbours() -> None:
+    module = network()
+    module[0].weight.requires_grad_(False)
+    layout = Layout.of(module)  # 4 biases, then 8 weights and 2 biases
+    (only,) = groups_of(module, layout, [{"params": module.parameters(), "lr": 1.0}])
+    assert only.runs == ((0, 14),)
+    rest, first = groups_of(module, layout, [{"params": module[2].weight}])
+    assert rest.runs == ((0, 4), (12, 14)) and first.runs == ((4, 12),)
+    assert groups_of(module, layout, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (lambda m: {"params": m.parameters()}, "must return a list of dictionaries"),
+        (lambda m: 3, "must return a list of dictionaries"),
+        (lambda m: [{"lr": 1.0}], "must return a list of dictionaries"),
+        (lambda m: [{"params": [nn.Parameter(torch.ones(2))]}], "no parameter of the model"),
+        (lambda m: [{"params": m[0].weight}, {"params": m.parameters()}], "is in two groups"),
+    ],
+)
+def test_groups_that_are_none(wanted: Any, said: str) -> None:
+    module = network()
+    with pytest.raises(OptionsError, match=said):
+        groups_of(module, Layout.of(module), wanted(module))
+
+
+def test_settings_of_a_group_are_the_optimizers() -> None:
+    module = network()
+    groups = groups_of(module, Layout.of(module), [{"params": module.parameters(), "momentum": 0.9}])
+    with pytest.raises(OptionsError, match="'adam' has no setting 'momentum'"):
+        OptimizerSpec.of("adam", {}).build(torch.zeros(26), groups)
