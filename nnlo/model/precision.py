@@ -6,15 +6,12 @@ not, so that the loss is scaled up before the backward pass and the gradient dow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnlo.errors import OptionsError
 from nnlo.model.labels import Tensors
-from nnlo.model.step import GradientStep
+from nnlo.model.step import GradientStep, eval_mode
 from nnlo.registry import Registry
 
 AMP: Registry[torch.dtype] = Registry("mixed precision (--amp)")
@@ -71,23 +68,11 @@ def check_amp(step: GradientStep, x: Tensors, y: Tensors) -> None:
     """Try one gradient in the narrow type, before anything trains. Raises OptionsError where that cannot be done."""
     if any(parameter.dtype != torch.float32 for parameter in step.module.parameters()):
         raise OptionsError("--amp needs a model of float32: drop --amp, or build the model in torch.float32")
-    with undisturbed(step.module):
-        try:
-            step(x, y)
-        except RuntimeError as error:
-            said = str(error).partition("\n")[0]
-            raise OptionsError(
-                f"--amp: torch cannot compute this model so ({said}): choose another, or none"
-            ) from error
-
-
-@contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Afterwards the module's buffers are as before, and it has no gradients."""
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
-        yield
+        with eval_mode(step.module):
+            step.backward(x, y)
+    except RuntimeError as error:
+        said = str(error).partition("\n")[0]
+        raise OptionsError(f"--amp: torch cannot compute this model so ({said}): choose another, or none") from error
     finally:
-        for buffer, value in buffers:
-            buffer.copy_(value)
-        module.zero_grad(set_to_none=True)
+        step.module.zero_grad(set_to_none=True)

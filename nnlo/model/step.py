@@ -38,12 +38,17 @@ class GradientStep:
         """
         if not self.module.training:
             self.module.train()
-        output = _forward(self.module, x) if self._amp is None else self._narrow_forward(x)
-        value: Tensor = self.loss(output, y)
-        (value if scale == 1.0 else value * scale).backward()  # type: ignore[no-untyped-call]
+        output, value = self.backward(x, y, scale)
         if sums is not None:
             _count(sums, value, output, y, self.metrics)
         return value.detach()
+
+    def backward(self, x: Tensors, y: Tensors, scale: float = 1.0) -> tuple[Tensors, Tensor]:
+        """Add `scale` times the gradient; the module's output and the loss."""
+        output = _forward(self.module, x) if self._amp is None else self._narrow_forward(x)
+        value: Tensor = self.loss(output, y)
+        (value if scale == 1.0 else value * scale).backward()  # type: ignore[no-untyped-call]
+        return output, value
 
     def _narrow_forward(self, x: Tensors) -> Tensors:
         with torch.autocast(self._device, self._amp):
@@ -90,11 +95,17 @@ def check_fit(module: nn.Module, x: Tensors, y: Tensors, loss: Loss, metrics: Se
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode without gradients; afterwards every submodule has the mode that it had."""
+    with eval_mode(module), torch.no_grad():
+        yield
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode; afterwards every submodule has the mode that it had."""
     modes = [(one, one.training) for one in module.modules()]
     module.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for one, training in modes:
             one.training = training

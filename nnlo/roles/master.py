@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from nnlo.algos import Lineage
 from nnlo.comm.base import Channel, Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
@@ -80,11 +81,6 @@ class Master:
         """The learning rate of the last step, NaN where the mode has none."""
         return self.optimizer.lr if self.optimizer else math.nan
 
-    def schedule(self) -> None:
-        """Set the rate of the next step, by the clock before it."""
-        if self.optimizer:
-            self.optimizer.scale(self._schedule.factor(self.clock / self._samples, self._epochs))
-
     async def run(self) -> None:
         """Serve until every worker has left."""
         for channel in self.channels.values():
@@ -157,11 +153,11 @@ class Master:
             self.release(step)
             return
         arrived = [Arrived(p, h, self.inbox[p], self.inbox[p].sums.tolist()) for p, h in headers.items()]
-        self.schedule()
+        before = self.clock
         self.clock += sum(header.samples for header in headers.values())
         self.batches += sum(header.count for header in headers.values())
         good = [one for one in arrived if self.accepted(one)]
-        lineages = self.stepper.step(good, len(self.channels)) if good else []
+        lineages = self.step(good, before) if good else []
         finished, clock, number = self.dealer.finished, self.clock, self.stepper.version - 1
         due = self.milestones.due(clock, self.batches, finished)
         if not due:
@@ -171,6 +167,12 @@ class Master:
         if due:
             self.stopping |= await self.milestones.reach(clock, self.batches, finished)
             self.release(step)
+
+    def step(self, arrived: Sequence[Arrived], clock: int) -> list[Lineage]:
+        """One step of the centre, at the rate that the schedule has for the clock before it."""
+        if self.optimizer:
+            self.optimizer.scale(self._schedule.factor(clock / self._samples, self._epochs))
+        return self.stepper.step(arrived, len(self.channels))
 
     def accepted(self, one: Arrived) -> bool:
         """Whether this update is to be applied; refused ones are counted, and too many in a row end the job."""
