@@ -88,7 +88,8 @@ class MPIManager:
         )
         self.train_list, self.val_list = train_list, val_list
         self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
-        self.callbacks = list(callbacks)
+        self.callbacks = Callbacks(callbacks).callbacks
+        self.overwrite = overwrite
         self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
         self.verbose = verbose
         self.stop_training = False
@@ -116,6 +117,7 @@ class MPIManager:
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
+        await everywhere(transport, lambda: None if transport.rank else self._check_callbacks(setup))
         if transport.rank:
             LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
             await Worker(transport, job, setup).run()
@@ -124,7 +126,10 @@ class MPIManager:
             await agree(transport, None)
             return None
         LOG.info("%s", self._begin_line(setup, transport.size - 1))
-        return await self._master(transport, job, setup, self._begin_history(setup, places, threads))
+        try:
+            return await self._master(transport, job, setup, self._begin_history(setup, places, threads))
+        finally:
+            Callbacks(self.callbacks).close()
 
     def _begin_line(self, setup: Setup, workers: int) -> str:
         """What is about to run."""
@@ -138,6 +143,13 @@ class MPIManager:
     def _check_files(self) -> None:
         if self.files is not None:
             self.files.check()
+
+    def _check_callbacks(self, setup: Setup) -> None:
+        names = self.job.metric_names
+        validated = [f"val_{name}" for name in names] if setup.validation else []
+        callbacks = Callbacks(self.callbacks)
+        callbacks.set_manager(self)
+        callbacks.check([*names, *validated])
 
     def _with_files(self) -> Job:
         """The job with the files that its lists name, as this rank reads them."""
