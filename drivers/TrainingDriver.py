@@ -26,6 +26,7 @@ from nnlo.training.arguments import (
     check_read,
     optimizer_settings,
 )
+from nnlo.training.callback_arguments import CallbackArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -37,6 +38,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    sections += [CallbackArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -71,6 +73,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
     algo, comm = make_algo(model, training, layers), world_comm()
+    callbacks = build(CallbackArguments, *layers)
     return MPIManager(
         comm,
         make_data(data, source, given),
@@ -82,6 +85,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
         schedule=make_schedule(training, layers),
+        callbacks=callbacks.build(),
         seed=training.seed,
         output=output.output,
         trial_name=output.trial_name,
@@ -89,7 +93,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         shuffle_buffer=data.shuffle_buffer,
         wait=training.wait,
         verbose=True,
-        arguments=model.record() | data.record() | training.record() | output.record(),
+        arguments=model.record() | data.record() | training.record() | output.record() | callbacks.record(),
     )
 
 

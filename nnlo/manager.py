@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from nnlo.training.history import History, begin_history, named, outcome, peak_m
 from nnlo.training.job import Job
 from nnlo.training.progress import Progress
 from nnlo.training.seeds import streams
-from nnlo.training.stopping import EarlyStopping, TargetMetric, check_rules, stopping_rules
+from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 
 
 class MPIManager:
@@ -99,12 +98,12 @@ class MPIManager:
         )
         if schedule is not None and algo.optimizer is None:
             raise OptionsError(f"--schedule: --mode {algo.mode} has no optimizer on the master: drop it")
-        self.rules = stopping_rules(early_stopping, target_metric)
         self.train_list, self.val_list = train_list, val_list
-        rules = {rule.name: str(rule) for rule in self.rules}
-        own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record(), **rules}
-        self.arguments = {**(arguments or {}), **algo.record(), **own}
-        self.callbacks = list(callbacks)
+        rules = stopping_rules(early_stopping, target_metric)
+        own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}
+        self.arguments = {**(arguments or {}), **algo.record(), **own, **{rule.name: str(rule) for rule in rules}}
+        self.callbacks = Callbacks([*callbacks, *rules]).callbacks
+        self.overwrite = overwrite
         self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
         self.verbose = verbose
         self.stop_training = False
@@ -137,7 +136,7 @@ class MPIManager:
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
-        await everywhere(transport, partial(check_rules, self.rules, job.metric_names, setup.validation is not None))
+        await everywhere(transport, lambda: None if transport.rank else self._check_callbacks(setup))
         if transport.rank:
             LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
             await Worker(transport, job, setup).run()
@@ -146,7 +145,11 @@ class MPIManager:
             await agree(transport, None)
             return None
         LOG.info("%s", self._begin_line(setup, transport.size - 1))
-        return await self._master(transport, job, setup, self._begin_history(transport.peers, setup, places, threads))
+        try:
+            begun = self._begin_history(transport.peers, setup, places, threads)
+            return await self._master(transport, job, setup, begun)
+        finally:
+            Callbacks(self.callbacks).close()
 
     def _begin_line(self, setup: Setup, workers: int) -> str:
         """What is about to run."""
@@ -161,6 +164,13 @@ class MPIManager:
         if self.files is not None:
             self.files.check()
 
+    def _check_callbacks(self, setup: Setup) -> None:
+        names = self.job.metric_names
+        validated = [f"val_{name}" for name in names] if setup.validation else []
+        callbacks = Callbacks(self.callbacks)
+        callbacks.set_manager(self)
+        callbacks.check([*names, *validated])
+
     def _with_files(self) -> Job:
         """The job with the files that its lists name, as this rank reads them."""
         train_files, val_files = file_list(self.train_list, "--train-data"), file_list(self.val_list, "--val-data")
@@ -168,7 +178,7 @@ class MPIManager:
 
     async def _master(self, transport: Transport, job: Job, setup: Setup, history: History) -> History:
         progress = [Progress(job.epochs, setup.intake.samples)] if self.verbose else []
-        callbacks = Callbacks([*self.callbacks, *progress, *self.rules])
+        callbacks = Callbacks([*self.callbacks, *progress])
         callbacks.set_manager(self)
         master = Master(transport, job, setup, callbacks, self, history)
         self.model = master.milestones.snapshot.module

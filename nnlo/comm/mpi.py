@@ -55,14 +55,17 @@ class Poll(Effect[list[Source]]):
 
 
 def drive(coroutine: Any) -> Any:
-    """Run a role to its end, carrying out its effects one by one."""
+    """Run a role to its end, carrying out its effects one by one; where one fails, the role still cleans up."""
     value = None
-    while True:
-        try:
-            effect = coroutine.send(value)
-        except StopIteration as stop:
-            return stop.value
-        value = effect.perform()
+    try:
+        while True:
+            try:
+                effect = coroutine.send(value)
+            except StopIteration as stop:
+                return stop.value
+            value = effect.perform()
+    finally:
+        coroutine.close()
 
 
 class MpiWorld(World):

@@ -101,8 +101,8 @@ class Milestones:
         ended, self._under_way = self._under_way, None
         found = ended.task.result()
         point = {"samples": ended.samples, "epoch": ended.samples / self.samples, "seconds": self._recorder.seconds()}
-        self._history["validations"].append({**point, **found})
-        self._callbacks.on_test_end(found)
+        self._history["validations"].append(validation := {**point, **found})
+        self._callbacks.on_test_end(validation)
         if ended.entry is not None:
             ended.entry.update(found)
         self._complete(ended.entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +38,16 @@ def time_stamp(seconds: float | None = None) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(moment)) + f"-{int(moment % 1 * 1000):03d}"
 
 
+def stem(model_name: str, trial_name: str | None) -> str:
+    """What the names of a run's files begin with; without a trial name, a time stamp is in it."""
+    return f"{model_name.replace('/', '_')}_{time_stamp() if trial_name is None else trial_name}"
+
+
 class OutputFiles:
     """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
 
     trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
+    Callbacks add theirs, which may grow.
     Raises OptionsError for a trial name that no file can have.
     """
 
@@ -55,27 +61,26 @@ class OutputFiles:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
         check_name(self.trial_name)
-        stem = f"{model_name.replace('/', '_')}_{self.trial_name}"
-        paths = {key: self.folder / f"{stem}_{ending}" for key, ending in ENDINGS.items()}
+        self.stem = stem(model_name, self.trial_name)
+        paths = {key: self.named(ending) for key, ending in ENDINGS.items()}
         self.history, self.curves = paths["history"], paths["curves"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
         self.paths = tuple(paths.values())
+        self._owners: dict[Path, object] = dict.fromkeys(self.paths, self)
+
+    def named(self, ending: str) -> Path:
+        """The run's file of that ending, for example "metrics.csv"."""
+        return self.folder / f"{self.stem}_{ending}"
+
+    def claim(self, owner: object, path: Path) -> None:
+        """A callback, `owner`, leaves this one as well. Raises OptionsError for what somebody else writes."""
+        if self._owners.setdefault(path, owner) is not owner:
+            raise OptionsError(f"callbacks: {path} is written by another one already: drop one of the two")
+        self.paths = tuple(self._owners)
 
     def check(self) -> None:
         """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
-        existing = self.folder.absolute()
-        try:
-            while not os.path.lexists(existing):
-                existing = existing.parent
-            with tempfile.TemporaryFile(dir=existing):
-                pass
-            taken = [path.name for path in self.paths if os.path.lexists(path)]
-        except OSError as error:
-            raise OptionsError(f"--output {self.folder}: cannot write there ({error.strerror}): name another") from None
-        if taken and not self.overwrite:
-            raise OptionsError(
-                f"--output {self.folder}: {', '.join(taken)} already there: give another --trial-name, or --overwrite"
-            )
+        check_free(self.folder, self.paths, self.overwrite, f"--output {self.folder}", "give another --trial-name")
 
     def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
         """Everything; returns the files that there are now. Raises DataError where one cannot be written."""
@@ -89,15 +94,7 @@ class OutputFiles:
 
     def write_weights(self, module: nn.Module) -> WeightFiles:
         """All parameters and buffers, also frozen ones, on the CPU; tied ones are stored once and loaded as tied."""
-        state = detached(module)
-        try:
-            with replacing(self.weights.safetensors) as scratch:
-                save_file(untied(state), scratch, metadata={"format": "pt"})
-            with replacing(self.weights.pt) as scratch, open(scratch, "wb") as file:
-                torch.save(state, file)
-        except (SafetensorError, RuntimeError) as error:  # what the two make of a full disk
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{self.folder}: cannot write the weights ({reason}): make room there") from error
+        write_weights(self.weights, module)
         return self.weights
 
     def write_curves(self, history: Mapping[str, Any]) -> Path | None:
@@ -105,6 +102,37 @@ class OutputFiles:
         with replacing(self.curves) as scratch:
             drawn = draw(history, scratch)
         return self.curves if drawn else None
+
+
+def write_weights(paths: WeightFiles, module: nn.Module) -> None:
+    """Both files; each is replaced as a whole. Raises DataError."""
+    state = detached(module)
+    try:
+        with replacing(paths.safetensors) as scratch:
+            save_file(untied(state), scratch, metadata={"format": "pt"})
+        with replacing(paths.pt) as scratch, open(scratch, "wb") as file:
+            torch.save(state, file)
+    except (SafetensorError, RuntimeError) as error:  # what the two make of a full disk
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{paths.pt.parent}: cannot write the weights ({reason}): make room there") from error
+
+
+def check_free(folder: Path, paths: Iterable[Path], overwrite: bool, what: str, otherwise: str) -> None:
+    """Raises OptionsError, about `what`, where `paths` in `folder` could not be written; leaves nothing behind.
+
+    `otherwise` is what to do where they are there and `overwrite` is not set.
+    """
+    existing = folder.absolute()
+    try:
+        while not os.path.lexists(existing):
+            existing = existing.parent
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        taken = [path.name for path in paths if os.path.lexists(path)]
+    except OSError as error:
+        raise OptionsError(f"{what}: cannot write there ({error.strerror}): name another") from None
+    if taken and not overwrite:
+        raise OptionsError(f"{what}: {', '.join(taken)} already there: {otherwise}, or --overwrite")
 
 
 def write_history(path: Path, history: Mapping[str, Any]) -> None:

@@ -84,9 +84,9 @@ def test_the_seed_gives_every_rank_a_stream_that_is_recorded() -> None:
         ("--weight-decay -1", ["--weight-decay", "at least 0"]),
         ("--amp int8", ["--amp", "'int8'", "bf16, fp16"]),
         ("--early-stopping val_loss", ["--early-stopping", "'val_loss,~<,4'"]),
-        ("--early-stopping val_loss,<,4", ["--early-stopping", "'val_loss' is not computed", "--val-data"]),
+        ("--early-stopping val_loss,<,4", ["--early-stopping", "val_loss: not measured", "--val-data"]),
         ("--target-metric acc,>,much", ["--target-metric", "finite number", "'much'"]),
-        ("--target-metric accurac,>,1", ["--target-metric", "'accurac' is not computed", "loss, acc"]),
+        ("--target-metric accurac,>,1", ["--target-metric", "accurac: not measured", "loss, acc"]),
         ("--optimizer adam --momentum 0.9", ["'adam' has no setting 'momentum' (--momentum)"]),
     ],
 )
