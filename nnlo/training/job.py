@@ -18,7 +18,8 @@ class Job:
     """Data, model, algorithm and how long.
 
     `optimizer` is the master's, None where the mode has none. `validate_every` is in batches, None for
-    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES.
+    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
+    of the training samples to train on, where the rest validates.
     """
 
     data: Data
@@ -34,6 +35,7 @@ class Job:
     seed: int = 0
     validate_every: int | None = None
     shuffle_buffer: int | None = None
+    train_split: float | None = None
 
     @property
     def metric_names(self) -> tuple[str, ...]:
