@@ -27,6 +27,7 @@ from nnlo.training.arguments import (
     optimizer_settings,
 )
 from nnlo.training.callback_arguments import CallbackArguments
+from nnlo.training.reading import ReadingArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -37,7 +38,8 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    data = [DataArguments, ReadingArguments]
+    sections = [ModelArguments, *data, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
     sections += [CallbackArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
@@ -51,9 +53,12 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     return defaults
 
 
-def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Values]:
-    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults."""
-    train, val = data.train_data or source.train_list, data.val_data or source.val_list
+def data_lists(data: DataArguments, source: ModelSource, splits: bool) -> tuple[Any, Any, Values]:
+    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults.
+
+    Where the training list `splits`, the list to validate on can only be a given one.
+    """
+    train, val = data.train_data or source.train_list, data.val_data or (None if splits else source.val_list)
     if train is not None:
         return train, val, {}
     if val is not None:
@@ -61,7 +66,7 @@ def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Valu
     name = "mnist" if prepared("mnist") else "digits"
     lists = prepare(name)
     LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
-    return lists.train_list, lists.test_list, preparers[name].suits
+    return lists.train_list, None if splits else lists.test_list, preparers[name].suits
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
@@ -69,14 +74,16 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
-    train_list, val_list, suits = data_lists(build(DataArguments, given), source)
+    splits = build(ReadingArguments, given).train_split is not None
+    train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits)
     layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
+    reading = build(ReadingArguments, *layers)
     algo, comm = make_algo(model, training, layers), world_comm()
     callbacks = build(CallbackArguments, *layers)
     return MPIManager(
         comm,
-        make_data(data, source, given),
+        make_data(data, reading, source, given),
         algo,
         ModelPytorch(comm, source, **model.model_params),
         training.epochs,
@@ -91,9 +98,15 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         trial_name=output.trial_name,
         overwrite=output.overwrite,
         shuffle_buffer=data.shuffle_buffer,
+        train_split=reading.train_split,
         wait=training.wait,
         verbose=True,
-        arguments=model.record() | data.record() | training.record() | output.record() | callbacks.record(),
+        arguments=model.record()
+        | data.record()
+        | reading.record()
+        | training.record()
+        | output.record()
+        | callbacks.record(),
     )
 
 
@@ -123,11 +136,13 @@ def make_schedule(training: TrainingArguments, layers: Sequence[Values]) -> Sche
     return Schedule.of(optimizer.schedule, optimizer.schedule_params, optimizer.warmup) if wanted else None
 
 
-def make_data(data: DataArguments, source: ModelSource, given: Values) -> H5Data:
+def make_data(data: DataArguments, reading: ReadingArguments, source: ModelSource, given: Values) -> H5Data:
     """The files' reader; where no flag names a dataset, the model may, with an adaptor."""
     features = data.features_name if "features_name" in given else source.features or data.features_name
     labels = data.labels_name if "labels_name" in given else source.labels or data.labels_name
-    return H5Data(data.batch, features, labels)
+    return H5Data(
+        data.batch, features, labels, reading.preload_data, cache=reading.cache_data, copy_command=reading.copy_command
+    )
 
 
 def summary(manager: MPIManager) -> str:
@@ -142,10 +157,17 @@ def summary(manager: MPIManager) -> str:
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
 
 
+def asked(line: Command, given: Values) -> tuple[MPIManager, bool]:
+    """A manager, and whether it is to look through the data alone."""
+    return make_manager(line, given), build(ReadingArguments, given).check_data
+
+
 def train(argv: Sequence[str] | None = None) -> None:
     line = command()
-    manager = together(lambda: make_manager(line, line.parse(argv)), undo=MPIManager.close)
-    if manager.train() is not None:
+    manager, looks = together(lambda: asked(line, line.parse(argv)), undo=lambda made: made[0].close())
+    if looks:
+        manager.check_data()
+    elif manager.train() is not None:
         print(summary(manager), flush=True)
 
 

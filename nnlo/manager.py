@@ -23,6 +23,8 @@ from nnlo.logs import LOG
 from nnlo.model import ModelBuilder
 from nnlo.optim import Schedule
 from nnlo.optim.schedules import Function
+from nnlo.roles.caching import CachedFiles
+from nnlo.roles.checking import check_job
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.worker import Worker
@@ -68,6 +70,7 @@ class MPIManager:
         overwrite: bool = False,
         val_data: Data | None = None,
         shuffle_buffer: int | None = None,
+        train_split: float | None = None,
         wait: str = "sleep",
         verbose: bool = False,
         arguments: dict[str, Any] | None = None,
@@ -78,6 +81,7 @@ class MPIManager:
             raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
+        check_split(train_split, val_list, val_data)
         self.world = choose_world(comm, wait)
         self.job = Job(
             data=data,
@@ -95,6 +99,7 @@ class MPIManager:
             shuffle_buffer=shuffle_buffer,
             schedule=Schedule.of(schedule).checked(num_epochs),
             amp=algo.amp,
+            train_split=train_split,
         )
         if schedule is not None and algo.optimizer is None:
             raise OptionsError(f"--schedule: --mode {algo.mode} has no optimizer on the master: drop it")
@@ -134,7 +139,26 @@ class MPIManager:
             transport, torch.get_num_threads() if in_one_process else set_threads(transport.rank, places)
         )
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
+        with CachedFiles(await everywhere(transport, self._with_files)) as cached:
+            return await self._train(transport, await cached.copied(transport, places), places, threads)
+
+    def check_data(self) -> list[str] | None:
+        """Look through the data of both lists; every rank calls it. Prints a line on each file on rank 0, and returns
+        the lines there.
+
+        Raises DataError on every rank where something is wrong. `train()` may follow.
+        """
+        atexit.unregister(self._check_left)
+        return self.world.run(self._check_data)
+
+    async def _check_data(self, transport: Transport) -> list[str]:
         job = await everywhere(transport, self._with_files)
+        with CachedFiles(job) as cached:
+            return await check_job(transport, await cached.copied(transport, await share(transport, own_place())), job)
+
+    async def _train(
+        self, transport: Transport, job: Job, places: Sequence[Place], threads: list[int]
+    ) -> History | None:
         setup = await prepare(transport, job)
         await everywhere(transport, lambda: None if transport.rank else self._check_callbacks(setup))
         if transport.rank:
@@ -236,6 +260,16 @@ class MPIManager:
     def _check_left(self) -> None:
         """At exit: a rank that leaves without `train()` would let the others wait for ever."""
         self.world.abandon("it made an MPIManager and ended without train(): call train() (or close()) on every rank")
+
+
+def check_split(train_split: float | None, val_list: FileList, val_data: Data | None) -> None:
+    """Raises OptionsError for a share that is none, and for one beside validation data."""
+    if train_split is None:
+        return
+    if not isinstance(train_split, (int, float)) or not 0 < train_split < 1:
+        raise OptionsError(f"--train-split must be above 0 and below 1, not {train_split!r}")
+    if val_list is not None or val_data is not None:
+        raise OptionsError("--train-split validates on a part of the training data: drop it or --val-data")
 
 
 def choose_world(comm: Any, wait: str) -> World:

@@ -62,8 +62,9 @@ class Master:
         self.milestones.snapshot.put(centre.arena)
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
-            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous
-        )
+            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous,
+            most_ahead=setup.intake.ahead,
+        )  # fmt: skip
         self._low_water, self._nbytes = max(2 * unit, DEPTH), nbytes
         self._most_samples = RUNAWAY * job.epochs * setup.intake.samples
         self.clock = self.batches = self._bad_in_a_row = 0
@@ -214,7 +215,7 @@ class Master:
             self.channels[peer].send(Header(Kind.STOP), self.transport.storage(HEADER_BYTES))
             return True
         outstanding = self.dealer.outstanding(peer)
-        dealt = self.dealer.grant(peer) if outstanding < self._low_water else None
+        dealt = self.dealer.grant(peer) if outstanding < self._low_water + self.dealer.ahead(peer) else None
         if not outstanding and dealt is None:
             return False
         dealt = dealt or Range(0, 0, 0)

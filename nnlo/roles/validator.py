@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnlo.comm.base import Task, Transport
+from nnlo.data.dealing import UNBOUNDED, Range
 from nnlo.data.feed import Feed, Tensors
 from nnlo.flat import Arena, Flat, Layout
 from nnlo.model import Loss, Metric, evaluate
@@ -32,8 +33,9 @@ class Validator:
     def _batches(self) -> Iterator[tuple[Tensors, Tensors]]:
         k = 0
         while (batch := self._feed.read(self._round, k)) is not None:
-            yield batch.x, batch.y
             k += 1
+            self._feed.expect([Range(self._round, k, UNBOUNDED)])
+            yield batch.x, batch.y
 
 
 class Snapshot:

@@ -21,7 +21,8 @@ class Job:
 
     `optimizer` is the master's, None where the mode has none; `schedule` is that of its rate. `amp` is the narrow
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
-    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES.
+    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
+    of the training samples to train on, where the rest validates.
     """
 
     data: Data
@@ -39,6 +40,7 @@ class Job:
     shuffle_buffer: int | None = None
     schedule: Schedule = field(default_factory=Schedule.of)
     amp: torch.dtype | None = None
+    train_split: float | None = None
 
     @property
     def metric_names(self) -> tuple[str, ...]:
