@@ -11,7 +11,7 @@ from nnlo.algos import MODES
 from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
-from nnlo.data.prepare import prepare, prepared, preparers
+from nnlo.data.prepare import prepare, preparers, ready
 from nnlo.errors import OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
@@ -55,10 +55,21 @@ def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Valu
         return train, val, {}
     if val is not None:
         raise OptionsError("--val-data needs --train-data beside it")
-    name = "mnist" if prepared("mnist") else "digits"
+    name = ready(source.data_sets)
+    if name is None:
+        raise no_data(source)
     lists = prepare(name)
     LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
     return lists.train_list, lists.test_list, preparers[name].suits
+
+
+def no_data(source: ModelSource) -> OptionsError:
+    """There is nothing to train on."""
+    names = source.data_sets
+    if not names:
+        return OptionsError(f"model '{source.name}' comes without data: name a list of HDF5 files (--train-data)")
+    there = f"{' or '.join(names)} is not there: make it with GetData {names[0]} --source FOLDER"
+    return OptionsError(f"no --train-data, and {there}, or name a list of HDF5 files")
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
