@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import nnlo
@@ -25,6 +26,7 @@ from nnlo.training.arguments import (
     check_read,
     optimizer_settings,
 )
+from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -35,7 +37,15 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    sections = [
+        ModelArguments,
+        WeightsArguments,
+        DataArguments,
+        TrainingArguments,
+        *modes,
+        OptimizerArguments,
+        OutputArguments,
+    ]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -48,10 +58,13 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     return defaults
 
 
-def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Values]:
-    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults."""
+def data_lists(data: DataArguments, source: ModelSource, evaluates: bool) -> tuple[Any, Any, Values]:
+    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults.
+
+    Who evaluates needs no training list.
+    """
     train, val = data.train_data or source.train_list, data.val_data or source.val_list
-    if train is not None:
+    if train is not None or (evaluates and val is not None):
         return train, val, {}
     if val is not None:
         raise OptionsError("--val-data needs --train-data beside it")
@@ -59,7 +72,8 @@ def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Valu
     if name is None:
         raise no_data(source)
     lists = prepare(name)
-    LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
+    verb, path = ("evaluating", lists.test_list) if evaluates else ("training", lists.train_list)
+    LOG.info("no --train-data: %s on %s (%s)", verb, name, path)
     return lists.train_list, lists.test_list, preparers[name].suits
 
 
@@ -77,7 +91,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
-    train_list, val_list, suits = data_lists(build(DataArguments, given), source)
+    weights = build(WeightsArguments, given)
+    evaluates = weights.evaluate is not None
+    train_list, val_list, suits = data_lists(build(DataArguments, given), source, evaluates)
     layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
     algo, comm = make_algo(model, training, layers), world_comm()
@@ -85,7 +101,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         comm,
         make_data(data, source, given),
         algo,
-        ModelPytorch(comm, source, **model.model_params),
+        ModelPytorch(comm, source, weights.initial, **model.model_params),
         training.epochs,
         train_list,
         val_list,
@@ -93,10 +109,11 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
+        export=weights.export,
         shuffle_buffer=data.shuffle_buffer,
         wait=training.wait,
         verbose=True,
-        arguments=model.record() | data.record() | training.record() | output.record(),
+        arguments=model.record() | weights.record() | data.record() | training.record() | output.record(),
     )
 
 
@@ -134,10 +151,21 @@ def summary(manager: MPIManager) -> str:
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
 
 
+def evaluate(manager: MPIManager, weights: Path) -> None:
+    """Print how these weights do on the validation data."""
+    figures = manager.evaluate()
+    if figures is not None:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(f"{manager.job.builder.name}: {told} ({weights})", flush=True)
+
+
 def train(argv: Sequence[str] | None = None) -> None:
     line = command()
-    manager = together(lambda: make_manager(line, line.parse(argv)), undo=MPIManager.close)
-    if manager.train() is not None:
+    given = together(lambda: line.parse(argv), undo=lambda _: None)
+    manager = together(lambda: make_manager(line, given), undo=MPIManager.close)
+    if given.get("evaluate") is not None:
+        evaluate(manager, given["evaluate"])
+    elif manager.train() is not None:
         print(summary(manager), flush=True)
 
 

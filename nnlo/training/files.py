@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nnlo.errors import DataError, OptionsError
 from nnlo.training.atomic import replacing
 from nnlo.training.curves import draw
+from nnlo.training.export import FORMATS
 from nnlo.training.strict_json import dumps
 
 ENDINGS = {"history": "history.json", "safetensors": "weights.safetensors", "pt": "weights.pt", "curves": "curves.png"}
@@ -39,7 +40,8 @@ def time_stamp(seconds: float | None = None) -> str:
 
 
 class OutputFiles:
-    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
+    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png, and
+    those of the export formats that are asked for.
 
     trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
     Raises OptionsError for a trial name that no file can have.
@@ -51,6 +53,7 @@ class OutputFiles:
         model_name: str = "model",
         trial_name: str | None = None,
         overwrite: bool = False,
+        exports: Sequence[str] = (),
     ) -> None:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
@@ -59,7 +62,8 @@ class OutputFiles:
         paths = {key: self.folder / f"{stem}_{ending}" for key, ending in ENDINGS.items()}
         self.history, self.curves = paths["history"], paths["curves"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
-        self.paths = tuple(paths.values())
+        self.exports = {name: self.folder / f"{stem}_{FORMATS[name].ending}" for name in exports}
+        self.paths = (*paths.values(), *self.exports.values())
 
     def check(self) -> None:
         """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
