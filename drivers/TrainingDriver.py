@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import nnlo
@@ -11,7 +12,7 @@ from nnlo.algos import MODES
 from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
-from nnlo.data.prepare import prepare, prepared, preparers
+from nnlo.data.prepare import prepare, preparers, ready
 from nnlo.errors import OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
@@ -28,6 +29,7 @@ from nnlo.training.arguments import (
 )
 from nnlo.training.callback_arguments import CallbackArguments
 from nnlo.training.reading import ReadingArguments
+from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -38,9 +40,8 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    data = [DataArguments, ReadingArguments]
-    sections = [ModelArguments, *data, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
-    sections += [CallbackArguments]
+    sections = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, *modes]
+    sections += [OptimizerArguments, OutputArguments, CallbackArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -53,20 +54,33 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     return defaults
 
 
-def data_lists(data: DataArguments, source: ModelSource, splits: bool) -> tuple[Any, Any, Values]:
+def data_lists(data: DataArguments, source: ModelSource, splits: bool, evaluates: bool) -> tuple[Any, Any, Values]:
     """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults.
 
-    Where the training list `splits`, the list to validate on can only be a given one.
+    Where the training list `splits`, the list to validate on can only be a given one. Who evaluates needs no
+    training list.
     """
     train, val = data.train_data or source.train_list, data.val_data or (None if splits else source.val_list)
-    if train is not None:
+    if train is not None or (evaluates and val is not None):
         return train, val, {}
     if val is not None:
         raise OptionsError("--val-data needs --train-data beside it")
-    name = "mnist" if prepared("mnist") else "digits"
+    name = ready(source.data_sets)
+    if name is None:
+        raise no_data(source)
     lists = prepare(name)
-    LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
+    verb, path = ("evaluating", lists.test_list) if evaluates else ("training", lists.train_list)
+    LOG.info("no --train-data: %s on %s (%s)", verb, name, path)
     return lists.train_list, None if splits else lists.test_list, preparers[name].suits
+
+
+def no_data(source: ModelSource) -> OptionsError:
+    """There is nothing to train on."""
+    names = source.data_sets
+    if not names:
+        return OptionsError(f"model '{source.name}' comes without data: name a list of HDF5 files (--train-data)")
+    there = f"{' or '.join(names)} is not there: make it with GetData {names[0]} --source FOLDER"
+    return OptionsError(f"no --train-data, and {there}, or name a list of HDF5 files")
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
@@ -74,8 +88,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
-    splits = build(ReadingArguments, given).train_split is not None
-    train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits)
+    weights = build(WeightsArguments, given)
+    evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
+    train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
     reading = build(ReadingArguments, *layers)
@@ -85,7 +100,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         comm,
         make_data(data, reading, source, given),
         algo,
-        ModelPytorch(comm, source, **model.model_params),
+        ModelPytorch(comm, source, weights.initial, **model.model_params),
         training.epochs,
         train_list,
         val_list,
@@ -97,11 +112,13 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
+        export=weights.export,
         shuffle_buffer=data.shuffle_buffer,
         train_split=reading.train_split,
         wait=training.wait,
         verbose=True,
         arguments=model.record()
+        | weights.record()
         | data.record()
         | reading.record()
         | training.record()
@@ -157,16 +174,22 @@ def summary(manager: MPIManager) -> str:
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
 
 
-def asked(line: Command, given: Values) -> tuple[MPIManager, bool]:
-    """A manager, and whether it is to look through the data alone."""
-    return make_manager(line, given), build(ReadingArguments, given).check_data
+def evaluate(manager: MPIManager, weights: Path) -> None:
+    """Print how these weights do on the validation data."""
+    figures = manager.evaluate()
+    if figures is not None:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(f"{manager.job.builder.name}: {told} ({weights})", flush=True)
 
 
 def train(argv: Sequence[str] | None = None) -> None:
     line = command()
-    manager, looks = together(lambda: asked(line, line.parse(argv)), undo=lambda made: made[0].close())
-    if looks:
+    given = together(lambda: line.parse(argv), undo=lambda _: None)
+    manager = together(lambda: make_manager(line, given), undo=MPIManager.close)
+    if given.get("check_data"):
         manager.check_data()
+    elif given.get("evaluate") is not None:
+        evaluate(manager, given["evaluate"])
     elif manager.train() is not None:
         print(summary(manager), flush=True)
 

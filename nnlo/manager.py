@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from nnlo.optim import Schedule
 from nnlo.optim.schedules import Function
 from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
+from nnlo.roles.evaluation import evaluated
+from nnlo.roles.exporting import tried_exports
 from nnlo.roles.master import Master
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.worker import Worker
 from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
+from nnlo.training.export import Exports, checked_formats
 from nnlo.training.files import OutputFiles, write_history
 from nnlo.training.history import History, begin_history, named, outcome, peak_memory
 from nnlo.training.job import Job
@@ -47,7 +51,8 @@ class MPIManager:
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
     `data`, or with `val_data`. early_stopping: as "val_loss,~<,4"; target_metric: as "val_acc,>,0.97".
     schedule: of the learning rate, by name, as a `nnlo.optim.Schedule`, or a function from the epoch to a
-    factor. output: the folder for the run's files, None for none. Raises OptionsError for what cannot work.
+    factor. output: the folder for the run's files, None for none. export: formats that the trained model is
+    kept in as well, of `nnlo.training.export.FORMATS`. Raises OptionsError for what cannot work.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class MPIManager:
         trial_name: str | None = None,
         overwrite: bool = False,
         val_data: Data | None = None,
+        export: Sequence[str] = (),
         shuffle_buffer: int | None = None,
         train_split: float | None = None,
         wait: str = "sleep",
@@ -109,7 +115,13 @@ class MPIManager:
         self.arguments = {**(arguments or {}), **algo.record(), **own, **{rule.name: str(rule) for rule in rules}}
         self.callbacks = Callbacks([*callbacks, *rules]).callbacks
         self.overwrite = overwrite
-        self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
+        formats = checked_formats(export)
+        if formats and output is None:
+            raise OptionsError(f"--export {','.join(formats)} needs a folder to write to: give --output")
+        self.files = None
+        if output is not None:
+            self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, formats)
+        self._exports: Exports | None = None
         self.verbose = verbose
         self.stop_training = False
         self.stop_reason: str | None = None
@@ -130,6 +142,20 @@ class MPIManager:
     def stop(self, reason: str) -> None:
         """Have the training stop at the next validation point; `reason` goes into the history. On rank 0."""
         self.stop_training, self.stop_reason = True, reason
+
+    def evaluate(self) -> dict[str, float] | None:
+        """Validate once, without training; every rank calls it. Returns {"val_loss": ..., "val_acc": ...} on rank 0,
+        None elsewhere.
+
+        What is evaluated is the trained model after `train()`, before it what the builder builds, with the
+        weights that it was given. Raises OptionsError or DataError on every rank alike.
+        """
+        atexit.unregister(self._check_left)
+        return self.world.run(self._evaluate)
+
+    async def _evaluate(self, transport: Transport) -> dict[str, float] | None:
+        """What one rank does for it."""
+        return await evaluated(transport, await everywhere(transport, self._with_files), self.model)
 
     async def _main(self, transport: Transport) -> History | None:
         """What one rank does."""
@@ -161,6 +187,9 @@ class MPIManager:
     ) -> History | None:
         setup = await prepare(transport, job)
         await everywhere(transport, lambda: None if transport.rank else self._check_callbacks(setup))
+        if self.files is not None and self.files.exports:
+            trial = partial(self._try_exports, self.files.exports, job, setup)
+            await everywhere(transport, trial if transport.rank == 0 else lambda: None)
         if transport.rank:
             LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
             await Worker(transport, job, setup).run()
@@ -195,6 +224,9 @@ class MPIManager:
         callbacks.set_manager(self)
         callbacks.check([*names, *validated])
 
+    def _try_exports(self, paths: Mapping[str, Path], job: Job, setup: Setup) -> None:
+        self._exports = tried_exports(paths, job, setup)
+
     def _with_files(self) -> Job:
         """The job with the files that its lists name, as this rank reads them."""
         train_files, val_files = file_list(self.train_list, "--train-data"), file_list(self.val_list, "--val-data")
@@ -217,6 +249,8 @@ class MPIManager:
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None and master.failure is None:
             self.files.write(history, self.model)
+            if self._exports is not None:
+                self._exports.write(self.model)
         elif self.files is not None:
             self.files.write_history(history)
         await agree(transport, master.failure)

@@ -23,9 +23,10 @@ class Validator:
 
     def start(self, transport: Transport, samples: int) -> Task[dict[str, float]]:
         """Validate what the module holds; names are those of training with val_ before them."""
-        return transport.offload(self._evaluate, "validation", samples)
+        return transport.offload(self.evaluate, "validation", samples)
 
-    def _evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
+        """The mean loss and metrics over all batches, here and now."""
         self._round += 1
         found = evaluate(self._module, self._batches(), self._loss, self._metrics)
         return {f"val_{name}": value for name, value in found.items()}

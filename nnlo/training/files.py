@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nnlo.errors import DataError, OptionsError
 from nnlo.training.atomic import replacing
 from nnlo.training.curves import draw
+from nnlo.training.export import FORMATS
 from nnlo.training.strict_json import dumps
 
 ENDINGS = {"history": "history.json", "safetensors": "weights.safetensors", "pt": "weights.pt", "curves": "curves.png"}
@@ -44,7 +45,8 @@ def stem(model_name: str, trial_name: str | None) -> str:
 
 
 class OutputFiles:
-    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
+    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png, and
+    those of the export formats that are asked for.
 
     trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
     Callbacks add theirs, which may grow.
@@ -57,6 +59,7 @@ class OutputFiles:
         model_name: str = "model",
         trial_name: str | None = None,
         overwrite: bool = False,
+        exports: Sequence[str] = (),
     ) -> None:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
@@ -65,7 +68,8 @@ class OutputFiles:
         paths = {key: self.named(ending) for key, ending in ENDINGS.items()}
         self.history, self.curves = paths["history"], paths["curves"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
-        self.paths = tuple(paths.values())
+        self.exports = {name: self.named(FORMATS[name].ending) for name in exports}
+        self.paths = (*paths.values(), *self.exports.values())
         self._owners: dict[Path, object] = dict.fromkeys(self.paths, self)
 
     def named(self, ending: str) -> Path:

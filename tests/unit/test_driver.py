@@ -226,7 +226,7 @@ def test_every_flag_has_a_sentence_of_help(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_get_data_names_the_sets(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv, said in (([], "GetData digits or GetData mnist"), (["digit"], "choose one of digits, mnist")):
+    for argv, said in (([], "GetData digits or GetData mnist"), (["digit"], "choose one of cifar10, digits, mnist")):
         with pytest.raises(SystemExit) as left:
             GetData.main(argv)
         assert left.value.code == 2 and said in capsys.readouterr().err
