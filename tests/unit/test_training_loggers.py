@@ -178,6 +178,11 @@ def test_a_manager_may_train_twice() -> None:
     assert len(rows()) == 2
 
 
+def test_a_manager_takes_nothing_but_callbacks() -> None:
+    with pytest.raises(OptionsError, match=r"^callbacks: CSVLogger is a class: give an instance, CSVLogger\(\)$"):
+        manager(CSVLogger)  # type: ignore[arg-type]
+
+
 class Closes(Callback):
     """Whether it is closed."""
 
