@@ -79,7 +79,7 @@ class OutputFiles:
     def claim(self, owner: object, path: Path) -> None:
         """A callback, `owner`, leaves this one as well. Raises OptionsError for what somebody else writes."""
         if self._owners.setdefault(path, owner) is not owner:
-            raise OptionsError(f"callbacks: {path} is written by another one already: drop one of the two")
+            raise OptionsError(f"callbacks: {path} has a writer already, the run itself or another callback: drop one")
         self.paths = tuple(self._owners)
 
     def check(self) -> None:

@@ -22,17 +22,14 @@ class Monitor:
     mode: str
 
     @property
-    def worst(self) -> float:
-        return math.inf if self.mode == "min" else -math.inf
-
-    @property
     def validated(self) -> bool:
         """Whether validations give it, also those inside epochs."""
         return self.name.startswith("val_")
 
     def better(self, value: float, best: float) -> bool:
-        """Whether `value` is better than `best`; NaN never is."""
-        return value < best if self.mode == "min" else value > best
+        """Whether `value` is better than `best`, or the first where that is NaN; it has to be finite."""
+        ahead = value < best if self.mode == "min" else value > best
+        return math.isfinite(value) and (ahead or math.isnan(best))
 
 
 def check_mode(mode: str | None, flag: str) -> None:

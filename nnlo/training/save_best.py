@@ -9,7 +9,7 @@ from nnlo.logs import LOG
 from nnlo.training.atomic import writing
 from nnlo.training.callbacks import Logs
 from nnlo.training.files import WeightFiles, write_weights
-from nnlo.training.monitor import Monitor, check_mode, monitor_of
+from nnlo.training.monitor import check_mode, monitor_of
 from nnlo.training.outputs import OutputCallback
 
 FLAG = "--save-best"
@@ -21,44 +21,39 @@ class SaveBest(OutputCallback):
     monitor: a figure of the history, for example val_loss, which counts at every validation, or loss, which counts at
     the ends of epochs. mode: min or max; None is what the figure's name says. The files hold the weights that the
     figure was measured with (a training figure: those at the end of its epoch), and are replaced as a whole.
-    `best` is the figure's best value so far, and `epoch` (with a fraction inside epochs) when it was.
+    `best` is the figure's best value so far and `epoch`, with a fraction inside epochs, when it was; else NaN.
     """
 
     def __init__(self, monitor: str = "val_loss", mode: str | None = None) -> None:
         check_mode(mode, FLAG)
         self._asked = monitor, mode
-        self.monitor = Monitor(monitor, mode or "min")
-        self._forget()
-
-    def _forget(self) -> None:
-        self.best, self.epoch = self.monitor.worst, math.nan
+        self.best = self.epoch = math.nan
 
     def check(self, measured: Collection[str]) -> None:
-        self.monitor = monitor_of(*self._asked, measured, FLAG)
+        self._monitor = monitor_of(*self._asked, measured, FLAG)
         self.weights = WeightFiles(self.named("best.safetensors"), self.named("best.pt"))
 
     def on_train_begin(self, logs: Logs) -> None:
         """An earlier run's files go, so that none can be taken for this run's."""
-        self._forget()
+        self.best = self.epoch = math.nan
         for path in self.weights:
             with writing(path):
                 path.unlink(missing_ok=True)
 
     def on_test_end(self, logs: Logs) -> None:
-        if self.monitor.validated:
+        if self._monitor.validated:
             self._consider(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if not self.monitor.validated:
+        if not self._monitor.validated:
             self._consider(logs)
 
     def on_train_end(self, logs: Logs) -> None:
         if math.isfinite(self.epoch):
-            LOG.info("best %s %.6g, in epoch %.4g", self.monitor.name, self.best, self.epoch)
+            LOG.info("best %s %.6g, in epoch %.4g", self._monitor.name, self.best, self.epoch)
 
     def _consider(self, logs: Logs) -> None:
-        value = logs[self.monitor.name]
-        if self.monitor.better(value, self.best):
-            self.best = value
-            self.epoch = logs["epoch"]
+        value = logs[self._monitor.name]
+        if self._monitor.better(value, self.best):
+            self.best, self.epoch = value, logs["epoch"]
             write_weights(self.weights, self.manager.model)
