@@ -20,8 +20,8 @@ from nnlo.errors import DataError, OptionsError
 FOLDER_VARIABLE, COMMAND_VARIABLE = "DATA_CACHE", "DATA_COPY_COMMAND"
 #: How the folders of runs begin, and the file in each that its run keeps locked.
 PREFIX, LOCK = "nnlo-", ".lock"
-#: Bytes of a file's own name that its copy keeps.
-KEPT_NAME = 100
+#: Characters of a file's own name that its copy keeps: with its number, at most what file systems allow.
+KEPT_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class CacheSettings:
 
 def short(name: str) -> str:
     """The last part of a path or an address, its end where it is very long."""
-    return os.fsdecode(os.fsencode(name.rstrip("/").rpartition("/")[2])[-KEPT_NAME:])
+    return name.rstrip("/").rpartition("/")[2][-KEPT_NAME:]
 
 
 class RunFolder:

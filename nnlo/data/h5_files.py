@@ -21,7 +21,10 @@ def check_filters(file: str, dataset: h5py.Dataset) -> None:
     made = dataset.id.get_create_plist()
     filters: list[Filter] = [made.get_filter(i) for i in range(made.get_nfilters())]
     for code, _, _, name in filters:
-        if not (h5py.h5z.filter_avail(code) or ((loaded := plugins_loaded()) and h5py.h5z.filter_avail(code))):
+        if h5py.h5z.filter_avail(code):
+            continue
+        loaded = plugins_loaded()
+        if not h5py.h5z.filter_avail(code):
             what = f"'{dataset.name.lstrip('/')}' needs the HDF5 filter {code} ({name.decode(errors='replace')})"
             fix = "name the folder of its plugin in HDF5_PLUGIN_PATH" if loaded else "pip install 'nnlo[hdf5plugin]'"
             raise DataError(f"{file}: {what}: {fix}")

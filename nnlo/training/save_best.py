@@ -9,7 +9,7 @@ from nnlo.logs import LOG
 from nnlo.training.atomic import writing
 from nnlo.training.callbacks import Logs
 from nnlo.training.files import WeightFiles, write_weights
-from nnlo.training.monitor import check_mode, monitor_of
+from nnlo.training.measured import check_mode, monitor_of
 from nnlo.training.outputs import OutputCallback
 
 FLAG = "--save-best"

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from nnlo.errors import OptionsError
 from nnlo.training.callbacks import Callback, Logs
-from nnlo.training.monitor import canonical, measured_figure
+from nnlo.training.measured import canonical, measured_figure
 
 Compare = Callable[[float, float], bool]
 COMPARISONS: dict[str, Compare] = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
