@@ -25,6 +25,8 @@ from nnlo.training.arguments import (
     check_read,
     optimizer_settings,
 )
+from nnlo.training.observe import ObserveArguments
+from nnlo.training.runlog import log_run
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -35,7 +37,15 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    sections = [
+        ModelArguments,
+        DataArguments,
+        TrainingArguments,
+        *modes,
+        OptimizerArguments,
+        OutputArguments,
+        ObserveArguments,
+    ]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -57,14 +67,17 @@ def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Valu
         raise OptionsError("--val-data needs --train-data beside it")
     name = "mnist" if prepared("mnist") else "digits"
     lists = prepare(name)
-    LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
+    if launched_rank() == 0:
+        LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
     return lists.train_list, lists.test_list, preparers[name].suits
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
     """What the options ask for."""
     output = build(OutputArguments, given)
-    set_up(output.log_level, output.log_file, launched_rank())
+    watched = build(ObserveArguments, given)
+    set_up(output.level, output.log_file, launched_rank())
+    log_run()
     source = load_model(build(ModelArguments, given).model)
     train_list, val_list, suits = data_lists(build(DataArguments, given), source)
     layers = given, suits, model_defaults(line, source, given)
@@ -85,7 +98,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         shuffle_buffer=data.shuffle_buffer,
         wait=training.wait,
         verbose=True,
-        arguments=model.record() | data.record() | training.record() | output.record(),
+        timeline=watched.timeline,
+        monitor=watched.monitor,
+        arguments=model.record() | data.record() | training.record() | output.record() | watched.record(),
     )
 
 

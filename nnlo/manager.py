@@ -28,9 +28,12 @@ from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.files import OutputFiles, write_history
-from nnlo.training.history import History, begin_history, named, outcome, peak_memory
+from nnlo.training.history import History, begin_history, named, outcome
 from nnlo.training.job import Job
+from nnlo.training.observe import Observation, ObserveArguments
 from nnlo.training.progress import Progress
+from nnlo.training.runlog import RunLog
+from nnlo.training.timeline import write_timeline
 
 
 class MPIManager:
@@ -62,6 +65,8 @@ class MPIManager:
         shuffle_buffer: int | None = None,
         wait: str = "sleep",
         verbose: bool = False,
+        timeline: bool = False,
+        monitor: float | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(num_epochs, int) or num_epochs < 1:
@@ -70,7 +75,11 @@ class MPIManager:
             raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
+        if timeline and output is None:
+            raise OptionsError("--timeline writes a file into --output: output must not be None")
         self.world = choose_world(comm, wait)
+        watched = ObserveArguments(timeline=timeline, monitor=monitor)
+        self.observation = Observation(watched, one_process=isinstance(self.world, VirtualWorld))
         self.job = Job(
             data=data,
             val_data=val_data or data,
@@ -89,7 +98,9 @@ class MPIManager:
         self.train_list, self.val_list = train_list, val_list
         self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
         self.callbacks = list(callbacks)
-        self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
+        self.files = None
+        if output is not None:
+            self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, timeline)
         self.verbose = verbose
         self.stop_training = False
         self.model: nn.Module | None = None
@@ -103,11 +114,13 @@ class MPIManager:
         work, and TrainingError if training cannot go on.
         """
         atexit.unregister(self._check_left)
-        self.history = self.world.run(self._main)
+        with self.observation:
+            self.history = self.world.run(self._main)
         return self.history
 
     async def _main(self, transport: Transport) -> History | None:
         """What one rank does."""
+        self.observation.begin(transport)
         places = await share(transport, own_place())
         in_one_process = isinstance(self.world, VirtualWorld)
         threads = await share(
@@ -116,11 +129,13 @@ class MPIManager:
         await everywhere(transport, self._check_files if transport.rank == 0 else lambda: None)
         job = await everywhere(transport, self._with_files)
         setup = await prepare(transport, job)
+        transport.trace.add("setup", 0.0)
         if transport.rank:
-            LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
+            whose = {"rank": transport.id}
+            LOG.info("begins on %s, torch threads: %d", places[transport.rank][0], threads[transport.rank], extra=whose)
             await Worker(transport, job, setup).run()
-            LOG.debug("worker done")
-            await share(transport, (str(transport.id), peak_memory()))
+            LOG.info("done", extra=whose)
+            await self.observation.end(transport)
             await agree(transport, None)
             return None
         LOG.info("%s", self._begin_line(setup, transport.size - 1))
@@ -146,7 +161,8 @@ class MPIManager:
 
     async def _master(self, transport: Transport, job: Job, setup: Setup, history: History) -> History:
         progress = [Progress(job.epochs, setup.intake.samples)] if self.verbose else []
-        callbacks = Callbacks([*self.callbacks, *progress])
+        log = RunLog(job, history)
+        callbacks = Callbacks([*self.callbacks, log, *progress])
         callbacks.set_manager(self)
         master = Master(transport, job, setup, callbacks, self, history)
         self.model = master.milestones.snapshot.module
@@ -155,12 +171,15 @@ class MPIManager:
         await master.run()
         history["seconds"] = master.seconds()
         history["outcome"] = outcome(master.failure, self.stop_training and not master.dealer.finished)
-        history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
+        figures, spans = await self.observation.end(transport)
+        history.update(figures)
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None and master.failure is None:
-            self.files.write(history, self.model)
+            log.wrote(self.files.write(history, self.model))
         elif self.files is not None:
-            self.files.write_history(history)
+            log.wrote([self.files.write_history(history)])
+        if self.files is not None and spans:
+            log.wrote([write_timeline(self.files.timeline, spans)])
         await agree(transport, master.failure)
         return history
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from nnlo.algos import Lineage
 from nnlo.comm.base import Channel, Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
 from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.logs import LOG
 from nnlo.roles.account import Account
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.prefetch import DEPTH
@@ -64,7 +66,7 @@ class Master:
         )
         self._low_water, self._nbytes = max(2 * unit, DEPTH), nbytes
         self._most_samples = RUNAWAY * job.epochs * setup.intake.samples
-        self.clock = self.batches = self._bad_in_a_row = 0
+        self.clock = self.batches = self._bad_in_a_row = self._refused = 0
         self.pending: dict[int, Header] = {}
         self.parked: set[int] = set()
         self.strangers = set(workers)
@@ -80,7 +82,10 @@ class Master:
         for channel in self.channels.values():
             channel.post()
         while self.channels:
-            for source in await self.transport.wait([*self.channels.values(), *self.milestones.sources()]):
+            began = self.transport.trace.now()
+            ready = await self.transport.wait([*self.channels.values(), *self.milestones.sources()])
+            self.transport.trace.add("idle", began)
+            for source in ready:
                 await self.handle(source)
         if not self.dealer.finished and not self.stopping:
             self.failure = TrainingError("every worker is lost")
@@ -103,10 +108,12 @@ class Master:
         """Take in what a worker sent."""
         try:
             header = self.channels[peer].take()
-        except PeerLost:
+        except PeerLost as lost:
+            LOG.warning("%s: others take over what it had not done", lost)
             self.leave(peer)
             return
         if header.kind is Kind.BYE:
+            LOG.debug("worker %d leaves", peer)
             self.leave(peer)
         elif header.kind is Kind.HELLO:
             self.strangers.discard(peer)
@@ -150,7 +157,7 @@ class Master:
         self.clock += sum(header.samples for header in headers.values())
         self.batches += sum(header.count for header in headers.values())
         good = [one for one in arrived if self.accepted(one)]
-        lineages = self.stepper.step(good, len(self.channels)) if good else []
+        lineages = self.step(good) if good else []
         finished, clock, number = self.dealer.finished, self.clock, self.stepper.version - 1
         due = self.milestones.due(clock, self.batches, finished)
         if not due:
@@ -161,6 +168,14 @@ class Master:
             self.stopping |= await self.milestones.reach(clock, self.batches, finished)
             self.release(step)
 
+    def step(self, arrived: Sequence[Arrived]) -> list[Lineage]:
+        """A step of the centre from these updates; where each came from."""
+        began = self.transport.trace.now()
+        lineages = self.stepper.step(arrived, len(self.channels))
+        samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
+        self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
+        return lineages
+
     def accepted(self, one: Arrived) -> bool:
         """Whether this update is to be applied; refused ones are counted, and too many in a row end the job."""
         if one.finite:
@@ -168,6 +183,9 @@ class Master:
             return one.header.samples > 0
         self.recorder.refused(one.peer, one.header.samples)
         self._bad_in_a_row += 1
+        self._refused += 1
+        if self._refused.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log
+            LOG.warning("an update of rank %d is inf or nan and refused: %d until now", one.peer, self._refused)
         if self._bad_in_a_row >= MOST_BAD_UPDATES:
             self.fail(
                 f"{MOST_BAD_UPDATES} updates in a row were inf or nan, the last from rank {one.peer}: lower --lr, "
@@ -204,6 +222,8 @@ class Master:
         dealt = self.dealer.grant(peer) if outstanding < self._low_water else None
         if not outstanding and dealt is None:
             return False
+        if dealt:
+            LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
         dealt = dealt or Range(0, 0, 0)
         header = Header(
             Kind.REPLY,

@@ -41,6 +41,7 @@ def time_stamp(seconds: float | None = None) -> str:
 class OutputFiles:
     """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
 
+    With `timeline` also timeline.json.
     trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
     Raises OptionsError for a trial name that no file can have.
     """
@@ -51,6 +52,7 @@ class OutputFiles:
         model_name: str = "model",
         trial_name: str | None = None,
         overwrite: bool = False,
+        timeline: bool = False,
     ) -> None:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
@@ -59,7 +61,8 @@ class OutputFiles:
         paths = {key: self.folder / f"{stem}_{ending}" for key, ending in ENDINGS.items()}
         self.history, self.curves = paths["history"], paths["curves"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
-        self.paths = tuple(paths.values())
+        self.timeline = self.folder / f"{stem}_timeline.json"
+        self.paths = (*paths.values(), *([self.timeline] if timeline else []))
 
     def check(self) -> None:
         """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
