@@ -9,7 +9,7 @@ from nnlo.comm.base import Transport
 #: A rank's clock (seconds) before and after a meeting.
 Meeting = tuple[float, float]
 
-MEETINGS = 20
+MEETINGS = 50
 
 
 async def time_meetings(transport: Transport) -> list[Meeting]:

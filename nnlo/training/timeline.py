@@ -57,7 +57,8 @@ def nanoseconds(seconds: float) -> int:
 
 
 def write_timeline(path: Path, ranks: Sequence[RankSpans]) -> Path:
-    """One event a line; returns the path. Raises DataError where the file cannot be written."""
+    """One event a line, from time 0 on; returns the path. Raises DataError where the file cannot be written."""
+    zero = min((began for one in ranks for _, began, *_ in one.spans), default=0)
     notes = {
         "dropped_spans": {str(one.rank): one.dropped for one in ranks},
         "clock_error_us": {str(one.rank): round(1e6 * one.error, 3) for one in ranks[1:]},
@@ -66,22 +67,22 @@ def write_timeline(path: Path, ranks: Sequence[RankSpans]) -> Path:
         file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(notes)}, "traceEvents": [')
         between = "\n"
         for one in ranks:
-            for event in events(one):
+            for event in events(one, min(0, zero)):
                 file.write(between + json.dumps(event, separators=(",", ":")))
                 between = ",\n"
         file.write("\n]}\n")
     return path
 
 
-def events(one: RankSpans) -> Iterator[Event]:
-    """A rank is a process, and each of its threads a row."""
+def events(one: RankSpans, zero: int) -> Iterator[Event]:
+    """A rank is a process, and each of its threads a row; time 0 of the file is the nanosecond `zero`."""
     name = f"rank {one.rank} {'worker' if one.rank else 'master'} {one.host}"
     yield label("process_name", one.rank, 0, name=name)
     yield label("process_sort_index", one.rank, 0, sort_index=one.rank)
     rows = {OWN_ROW: 0}
     for span in one.spans:
         row = OWN_ROW if span[0] in VALUES else span[0]
-        yield complete(span, one.rank, rows.setdefault(row, len(rows)))
+        yield complete(span, one.rank, rows.setdefault(row, len(rows)), zero)
     for row, number in rows.items():
         yield label("thread_name", one.rank, number, name=row)
 
@@ -90,8 +91,9 @@ def label(what: str, rank: int, row: int, **values: Any) -> Event:
     return {"ph": "M", "name": what, "pid": rank, "tid": row, "ts": 0, "args": values}
 
 
-def complete(span: Span, rank: int, row: int) -> Event:
+def complete(span: Span, rank: int, row: int, zero: int) -> Event:
     """A span as a complete event, in microseconds."""
     name, began, ended, *values = span
     args = {"args": named} if (named := dict(zip(VALUES.get(name, ASIDE_VALUES), values, strict=False))) else {}
-    return {"ph": "X", "name": name, "pid": rank, "tid": row, "ts": began / 1e3, "dur": (ended - began) / 1e3, **args}
+    when = {"ts": (began - zero) / 1e3, "dur": (ended - began) / 1e3}
+    return {"ph": "X", "name": name, "pid": rank, "tid": row, **when, **args}
