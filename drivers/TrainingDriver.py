@@ -28,7 +28,9 @@ from nnlo.training.arguments import (
     optimizer_settings,
 )
 from nnlo.training.callback_arguments import CallbackArguments
+from nnlo.training.observe import ObserveArguments
 from nnlo.training.reading import ReadingArguments
+from nnlo.training.runlog import log_run
 from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
@@ -41,7 +43,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     sections = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, *modes]
-    sections += [OptimizerArguments, OutputArguments, CallbackArguments]
+    sections += [OptimizerArguments, OutputArguments, ObserveArguments, CallbackArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -70,7 +72,8 @@ def data_lists(data: DataArguments, source: ModelSource, splits: bool, evaluates
         raise no_data(source)
     lists = prepare(name)
     verb, path = ("evaluating", lists.test_list) if evaluates else ("training", lists.train_list)
-    LOG.info("no --train-data: %s on %s (%s)", verb, name, path)
+    if launched_rank() == 0:
+        LOG.info("no --train-data: %s on %s (%s)", verb, name, path)
     return lists.train_list, None if splits else lists.test_list, preparers[name].suits
 
 
@@ -86,7 +89,9 @@ def no_data(source: ModelSource) -> OptionsError:
 def make_manager(line: Command, given: Values) -> MPIManager:
     """What the options ask for."""
     output = build(OutputArguments, given)
-    set_up(output.log_level, output.log_file, launched_rank())
+    watched = build(ObserveArguments, given)
+    set_up(output.level, output.log_file, launched_rank())
+    log_run()
     source = load_model(build(ModelArguments, given).model)
     weights = build(WeightsArguments, given)
     evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
@@ -117,12 +122,15 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         train_split=reading.train_split,
         wait=training.wait,
         verbose=True,
+        timeline=watched.timeline,
+        monitor=watched.monitor,
         arguments=model.record()
         | weights.record()
         | data.record()
         | reading.record()
         | training.record()
         | output.record()
+        | watched.record()
         | callbacks.record(),
     )
 

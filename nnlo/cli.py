@@ -20,6 +20,7 @@ import yaml
 
 from nnlo.errors import NnloError, OptionsError
 from nnlo.launcher import launched_rank
+from nnlo.logs import note_error
 from nnlo.options import Options, checked, flag_of, parse_value, plain_type
 
 T = TypeVar("T", bound=Options)
@@ -210,6 +211,7 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except NnloError as error:
+        note_error(str(error))
         if launched_rank() == 0:
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

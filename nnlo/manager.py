@@ -36,11 +36,14 @@ from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.export import Exports, checked_formats
 from nnlo.training.files import OutputFiles, write_history
-from nnlo.training.history import History, begin_history, named, outcome, peak_memory
+from nnlo.training.history import History, begin_history, named, outcome
 from nnlo.training.job import Job
+from nnlo.training.observe import Observation, ObserveArguments
 from nnlo.training.progress import Progress
+from nnlo.training.runlog import RunLog
 from nnlo.training.seeds import streams
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
+from nnlo.training.timeline import write_timeline
 
 
 class MPIManager:
@@ -79,6 +82,8 @@ class MPIManager:
         train_split: float | None = None,
         wait: str = "sleep",
         verbose: bool = False,
+        timeline: bool = False,
+        monitor: float | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         if not isinstance(num_epochs, int) or num_epochs < 1:
@@ -88,7 +93,11 @@ class MPIManager:
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
         check_split(train_split, val_list, val_data)
+        if timeline and output is None:
+            raise OptionsError("--timeline writes a file into --output: output must not be None")
         self.world = choose_world(comm, wait)
+        watched = ObserveArguments(timeline=timeline, monitor=monitor)
+        self.observation = Observation(watched, one_process=isinstance(self.world, VirtualWorld))
         self.job = Job(
             data=data,
             val_data=val_data or data,
@@ -120,7 +129,7 @@ class MPIManager:
             raise OptionsError(f"--export {','.join(formats)} needs a folder to write to: give --output")
         self.files = None
         if output is not None:
-            self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, formats)
+            self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, formats, timeline)
         self._exports: Exports | None = None
         self.verbose = verbose
         self.stop_training = False
@@ -136,7 +145,8 @@ class MPIManager:
         work, and TrainingError if training cannot go on.
         """
         atexit.unregister(self._check_left)
-        self.history = self.world.run(self._main)
+        with self.observation:
+            self.history = self.world.run(self._main)
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -159,6 +169,7 @@ class MPIManager:
 
     async def _main(self, transport: Transport) -> History | None:
         """What one rank does."""
+        self.observation.begin(transport)
         places = await share(transport, own_place())
         in_one_process = isinstance(self.world, VirtualWorld)
         threads = await share(
@@ -190,11 +201,13 @@ class MPIManager:
         if self.files is not None and self.files.exports:
             trial = partial(self._try_exports, self.files.exports, job, setup)
             await everywhere(transport, trial if transport.rank == 0 else lambda: None)
+        transport.trace.add("setup", 0.0)
         if transport.rank:
-            LOG.debug("worker begins, torch threads: %d", threads[transport.rank])
+            whose = {"rank": transport.id}
+            LOG.info("begins on %s, torch threads: %d", places[transport.rank][0], threads[transport.rank], extra=whose)
             await Worker(transport, job, setup).run()
-            LOG.debug("worker done")
-            await share(transport, (str(transport.id), peak_memory()))
+            LOG.info("done", extra=whose)
+            await self.observation.end(transport)
             await agree(transport, None)
             return None
         LOG.info("%s", self._begin_line(setup, transport.size - 1))
@@ -234,7 +247,8 @@ class MPIManager:
 
     async def _master(self, transport: Transport, job: Job, setup: Setup, history: History) -> History:
         progress = [Progress(job.epochs, setup.intake.samples)] if self.verbose else []
-        callbacks = Callbacks([*self.callbacks, *progress])
+        log = RunLog(job, history)
+        callbacks = Callbacks([*self.callbacks, log, *progress])
         callbacks.set_manager(self)
         master = Master(transport, job, setup, callbacks, self, history)
         self.model = master.milestones.snapshot.module
@@ -245,14 +259,17 @@ class MPIManager:
         stopped = self.stop_training and not master.dealer.finished
         history["outcome"] = outcome(master.failure, stopped)
         history["stop_reason"] = (self.stop_reason or "a callback") if stopped else None
-        history["peak_memory_bytes"] = dict(await share(transport, (str(transport.id), peak_memory())))
+        figures, spans = await self.observation.end(transport)
+        history.update(figures)
         callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         if self.files is not None and master.failure is None:
-            self.files.write(history, self.model)
+            log.wrote(self.files.write(history, self.model))
             if self._exports is not None:
-                self._exports.write(self.model)
+                log.wrote(self._exports.write(self.model))
         elif self.files is not None:
-            self.files.write_history(history)
+            log.wrote([self.files.write_history(history)])
+        if self.files is not None and spans:
+            log.wrote([write_timeline(self.files.timeline, spans)])
         await agree(transport, master.failure)
         return history
 

@@ -91,7 +91,9 @@ class Milestones:
     async def settle(self) -> None:
         """Wait for the validation under way, if there is one."""
         if self._under_way:
+            began = self._transport.trace.now()
             await self._transport.wait([self._under_way.task])
+            self._transport.trace.add("validation wait", began)
             self.collect()
 
     def collect(self) -> None:

@@ -56,7 +56,9 @@ class Prefetch:
         dealt = self.ranges[0]
         task = self._ahead[dealt.epoch, dealt.first]
         if not task.ready:
+            began = self._transport.trace.now()
             await self._transport.wait([task])
+            self._transport.trace.add("batch wait", began)
         del self._ahead[dealt.epoch, dealt.first]
         batch = task.result()
         if batch is None:

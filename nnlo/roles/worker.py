@@ -54,12 +54,20 @@ class Worker:
         self.channel.send(Header(Kind.BYE))
 
     async def exchange(self, header: Header) -> Header:
+        trace = self.transport.trace
+        began = trace.now()
         self.channel.post()
         sent = self.channel.send(header)
+        waited = trace.now()
         await self.transport.wait([self.channel])
+        trace.add("reply wait", waited)
         if not sent.ready:
+            waited = trace.now()
             await self.transport.wait([sent])
-        return self.channel.take()
+            trace.add("send wait", waited)
+        reply = self.channel.take()
+        trace.add("exchange", began, header.nbytes, header.version, reply.version)
+        return reply
 
     def take_in(self, reply: Header) -> None:
         if reply.kind is not Kind.REPLY:
@@ -85,6 +93,7 @@ class Worker:
             began = self.transport.clock()
             await self.transport.compute(partial(self.compute, batch), batch.samples)
             busy += self.transport.clock() - began
+            self.transport.trace.add("compute", began, batch.samples)
             samples, count = samples + batch.samples, count + 1
         busy_us = round(1e6 * busy)
         header = Header(Kind.UPDATE, flags, self.version, samples, 0, first.epoch, first.first, count, busy_us)

@@ -137,6 +137,16 @@ class OutputArguments(Options):
     overwrite: bool = option(False, help="replace files of the same names")
     log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
     log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
+    verbose: bool = option(False, help="the same as --log-level debug")
+
+    def check(self) -> None:
+        if self.verbose and self.log_level in ("warning", "error"):
+            raise OptionsError(f"--verbose shows more and --log-level {self.log_level} less: drop one of them")
+
+    @property
+    def level(self) -> str:
+        """The least important log lines to show."""
+        return "debug" if self.verbose else self.log_level
 
 
 def check_read(mode: str, given: Iterable[str]) -> None:

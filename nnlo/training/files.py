@@ -48,6 +48,7 @@ class OutputFiles:
     """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png, and
     those of the export formats that are asked for.
 
+    With `timeline` also timeline.json.
     trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
     Callbacks add theirs, which may grow.
     Raises OptionsError for a trial name that no file can have.
@@ -60,6 +61,7 @@ class OutputFiles:
         trial_name: str | None = None,
         overwrite: bool = False,
         exports: Sequence[str] = (),
+        timeline: bool = False,
     ) -> None:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
@@ -69,7 +71,8 @@ class OutputFiles:
         self.history, self.curves = paths["history"], paths["curves"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
         self.exports = {name: self.named(FORMATS[name].ending) for name in exports}
-        self.paths = (*paths.values(), *self.exports.values())
+        self.timeline = self.named("timeline.json")
+        self.paths = (*paths.values(), *self.exports.values(), *([self.timeline] if timeline else []))
         self._owners: dict[Path, object] = dict.fromkeys(self.paths, self)
 
     def named(self, ending: str) -> Path:

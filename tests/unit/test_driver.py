@@ -118,6 +118,9 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Driver:
         ("--trial-name a/b", ["--trial-name 'a/b'"]),
         ("--log-file gone/x.log", ["--log-file gone/x.log"]),
         ("--log-level loud", ["--log-level", "debug, info"]),
+        ("--verbose", ["--verbose shows more and --log-level warning less"]),
+        ("--monitor 0", ["--monitor must be at least 0.01, not 0"]),
+        ("--monitor often", ["--monitor must be a number, not 'often'"]),
         ("--config gone.yaml", ["--config gone.yaml"]),
         ("--config file.py", ["--config"]),
     ],
@@ -241,3 +244,23 @@ def test_drivers_run_as_scripts(script: str) -> None:
     assert done.returncode == 2
     name = script.removesuffix(".py")
     assert done.stderr == f"{name}: unknown option --nonsense: {name} --help lists the options\n"
+
+
+def test_a_watched_run_leaves_its_timeline_and_its_load(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*OK, "--trial-name", "t", "--timeline", "--monitor", "0.5")
+    assert "  mlp_t_timeline.json\n" in capsys.readouterr().out
+    assert json.loads(Path("mlp_t_timeline.json").read_text())["traceEvents"]
+    found = history("mlp_t_history.json")
+    assert found["monitor"]["0"]["memory_bytes"] and found["arguments"]["monitor"] == 0.5
+
+
+def test_a_timeline_of_before_is_neither_lost_nor_shown(refused: Driver, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mlp_t_timeline.json").touch()
+    assert "mlp_t_timeline.json already there" in refused(*OK, "--trial-name", "t", "--timeline")
+    trained(*OK, "--trial-name", "t")
+    assert "timeline" not in capsys.readouterr().out
+
+
+def test_verbose_shows_what_debug_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*MLP, *DATA, "--epochs", "1", "--trial-name", "t", "--verbose")
+    assert "batches 0 to 0" in capsys.readouterr().err
