@@ -26,6 +26,7 @@ from nnlo.training.arguments import (
     check_read,
     optimizer_settings,
 )
+from nnlo.training.inherited import InheritedArguments
 from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
@@ -45,6 +46,7 @@ def command() -> Command:
         *modes,
         OptimizerArguments,
         OutputArguments,
+        InheritedArguments,
     ]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
@@ -91,6 +93,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     output = build(OutputArguments, given)
     set_up(output.log_level, output.log_file, launched_rank())
     source = load_model(build(ModelArguments, given).model)
+    build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
     evaluates = weights.evaluate is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, evaluates)
