@@ -48,7 +48,7 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.python $(METADATA)
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := mpi,plot
-$(VENV)/.test: EXTRAS := mpi,plot,fetch,test
+$(VENV)/.test: EXTRAS := mpi,plot,fetch,export,test
 $(VENV)/.dev: EXTRAS := dev
 
 # Open MPI stands apart, in a prefix of its own: two MPIs in one environment take each other's mpirun.

@@ -28,6 +28,7 @@ from nnlo.training.arguments import (
     optimizer_settings,
 )
 from nnlo.training.callback_arguments import CallbackArguments
+from nnlo.training.inherited import InheritedArguments
 from nnlo.training.observe import ObserveArguments
 from nnlo.training.reading import ReadingArguments
 from nnlo.training.runlog import log_run
@@ -43,7 +44,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     sections = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, *modes]
-    sections += [OptimizerArguments, OutputArguments, ObserveArguments, CallbackArguments]
+    sections += [OptimizerArguments, OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -93,6 +94,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     set_up(output.level, output.log_file, launched_rank())
     log_run()
     source = load_model(build(ModelArguments, given).model)
+    build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
     evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)

@@ -73,7 +73,7 @@ def checked_formats(names: Sequence[str]) -> tuple[str, ...]:
     for name in found:
         packages = FORMATS[name].packages
         if not all(importlib.util.find_spec(package) for package in packages):
-            raise OptionsError(f"--export {name} needs {' and '.join(packages)}: pip install {' '.join(packages)}")
+            raise OptionsError(f"--export {name} needs {' and '.join(packages)}: pip install 'nnlo[export]'")
     return found
 
 

@@ -178,7 +178,7 @@ def test_without_a_folder_there_is_nowhere_to_export_to() -> None:
 
 def test_without_its_packages_onnx_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(OptionsError, match=r"--export onnx needs .*: pip install onnx onnxscript"):
+    with pytest.raises(OptionsError, match=r"--export onnx needs onnx and onnxscript: pip install 'nnlo\[export\]'"):
         manager(Path("."), export=["onnx"]).close()
 
 
