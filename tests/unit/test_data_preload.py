@@ -59,6 +59,17 @@ def test_so_many_blocks_are_read_ahead(preloading):
     assert data.on == {"preloading" if preloading else "MainThread"}
 
 
+@pytest.mark.parametrize("preloading", [1, 3])
+def test_nothing_is_read_twice(preloading):
+    """What was read ahead stays until it is used."""
+    data = InMemory([20] * 8, preloading)
+    feed = data.feed(InOrder.of(160, 5, 20))
+    for k in range(32):
+        assert feed.read(0, k).y.tolist() == list(range(5 * k, 5 * k + 5))
+        feed.expect([Range(0, k + 1, 31 - k)])
+    assert data.loaded == list(range(8))
+
+
 def test_only_what_was_dealt_is_read_ahead():
     data = InMemory([20] * 8, 3)
     feed = data.feed(InOrder.of(160, 5, 20))

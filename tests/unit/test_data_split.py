@@ -5,12 +5,15 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlo import H5Data
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.data.feed import SampleFeed
 from nnlo.data.index import Index
+from nnlo.data.shuffle import InOrder
 from nnlo.data.split import RUNS, split
 from nnlo.errors import DataError, OptionsError
 from nnlo.training.seeds import Purpose, derived
@@ -121,6 +124,16 @@ def test_whole_files_are_loaded_once_a_block():
         data.loads = 0
         x, _ = share.read(data, 0, share.samples)
         assert data.loads == 2 and len(x) == share.samples
+
+
+def test_whole_files_are_loaded_once_a_block_into_old_memory():
+    data, names = Numbers(10), tuple(f"{i}:{i + 50}" for i in range(0, 400, 50))
+    for share in halves([50] * 8, 0.5):
+        share = type(share)(names, share.ends, share.sizes, share.seed, share.validates)
+        feed = SampleFeed(data, share, InOrder.of(share.samples, 5, 25), torch.float32)
+        data.loads = 0
+        found = [feed.read(0, k).x[:, 0] for k in range(40)]
+        assert torch.cat(found).int().tolist() == rows(share, [50] * 8) and data.loads == 8
 
 
 def test_hdf5_files_are_split(tmp_path):
