@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.training.atomic import replacing
-from nnlo.training.curves import draw
+from nnlo.training.plots.curves import draw
 from nnlo.training.strict_json import dumps
 
 ENDINGS = {"history": "history.json", "safetensors": "weights.safetensors", "pt": "weights.pt", "curves": "curves.png"}

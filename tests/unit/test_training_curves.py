@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nnlo.training.curves import draw, metric_names, pair
 from nnlo.training.files import OutputFiles
+from nnlo.training.plots.curves import draw
+from nnlo.training.plots.series import metric_names, pair
 
 
 def history(epochs: int, metrics: tuple[str, ...] = ("acc",), validated: bool = True, points: int = 1) -> dict:
@@ -74,8 +75,8 @@ def test_the_other_way_of_drawing_is_left_alone(tmp_path: Path) -> None:
 
 def test_every_validation_is_a_point_where_there_are_more_than_epochs() -> None:
     trained, validated = pair(history(2, points=4), "acc")
-    assert trained.epochs == [1.0, 2.0] and trained.values == [1.0, 0.5]
-    assert validated.name == "val_acc" and validated.epochs == [i / 4 for i in range(1, 9)]
+    assert trained.places == [1.0, 2.0] and trained.values == [1.0, 0.5]
+    assert validated.name == "val_acc" and validated.places == [i / 4 for i in range(1, 9)]
     assert validated.values == [0.5] * 8
 
 
