@@ -82,6 +82,8 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
+        save_model=output.save_model,
+        report=output.report,
         shuffle_buffer=data.shuffle_buffer,
         wait=training.wait,
         verbose=True,
@@ -120,7 +122,7 @@ def summary(manager: MPIManager) -> str:
     figures = validated or "not validated (no --val-data)"
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
-    return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
+    return "\n".join([*lines, *(f"  {path}" for path in manager.files.written)])
 
 
 def train(argv: Sequence[str] | None = None) -> None:

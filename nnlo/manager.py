@@ -39,8 +39,8 @@ class MPIManager:
     comm: an mpi4py communicator; None, or one of size 1, trains in this process alone with the same
     loops; a `nnlo.comm.virtual.VirtualWorld` runs all ranks here on a virtual clock.
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
-    `data`, or with `val_data`. output: the folder for the run's files, None for none. Raises
-    OptionsError for what cannot work.
+    `data`, or with `val_data`. output: the folder for the run's files, None for none; save_model,
+    report: whether the weights and an HTML report are among them. Raises OptionsError for what cannot work.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class MPIManager:
         output: str | Path | None = ".",
         trial_name: str | None = None,
         overwrite: bool = False,
+        save_model: bool = True,
+        report: bool = False,
         val_data: Data | None = None,
         shuffle_buffer: int | None = None,
         wait: str = "sleep",
@@ -89,7 +91,11 @@ class MPIManager:
         self.train_list, self.val_list = train_list, val_list
         self.arguments = {**(arguments or {}), **algo.record(), "batch": data.batch_size, "epochs": num_epochs}
         self.callbacks = list(callbacks)
-        self.files = OutputFiles(output, model_builder.name, trial_name, overwrite) if output is not None else None
+        self.files = None
+        if output is not None:
+            self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, save_model, report)
+        elif report:
+            raise OptionsError("--report needs a folder to write it to: give an --output")
         self.verbose = verbose
         self.stop_training = False
         self.model: nn.Module | None = None
@@ -160,7 +166,7 @@ class MPIManager:
         if self.files is not None and master.failure is None:
             self.files.write(history, self.model)
         elif self.files is not None:
-            self.files.write_history(history)
+            self.files.write_account(history)
         await agree(transport, master.failure)
         return history
 

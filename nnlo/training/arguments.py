@@ -100,6 +100,8 @@ class OutputArguments(Options):
         None, help="what those files are called after the model's name (default a time stamp)", metavar="NAME"
     )
     overwrite: bool = option(False, help="replace files of the same names")
+    save_model: bool = option(True, help="write the trained weights")
+    report: bool = option(False, help="write a report of the run as well, a web page that needs nothing else")
     log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
     log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
 

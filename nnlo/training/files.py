@@ -17,9 +17,17 @@ from torch import Tensor, nn
 from nnlo.errors import DataError, OptionsError
 from nnlo.training.atomic import replacing
 from nnlo.training.plots.curves import draw
+from nnlo.training.report import write_report
 from nnlo.training.strict_json import dumps
 
-ENDINGS = {"history": "history.json", "safetensors": "weights.safetensors", "pt": "weights.pt", "curves": "curves.png"}
+ENDINGS = {
+    "history": "history.json",
+    "safetensors": "weights.safetensors",
+    "pt": "weights.pt",
+    "curves": "curves.png",
+    "report": "report.html",
+}
+WEIGHTS = {"safetensors", "pt"}
 
 
 class WeightFiles(NamedTuple):
@@ -39,10 +47,11 @@ def time_stamp(seconds: float | None = None) -> str:
 
 
 class OutputFiles:
-    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
+    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt, curves.png and report.html.
 
-    trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
-    Raises OptionsError for a trial name that no file can have.
+    trial_name None is a time stamp. save_model: whether the weights are written; report: whether the report is.
+    `paths` are the files to come, `written` those that came. Each is written whole or not at all, so that one that is
+    there can be trusted. Raises OptionsError for a trial name that no file can have.
     """
 
     def __init__(
@@ -51,15 +60,20 @@ class OutputFiles:
         model_name: str = "model",
         trial_name: str | None = None,
         overwrite: bool = False,
+        save_model: bool = True,
+        report: bool = False,
     ) -> None:
         self.folder, self.overwrite = Path(folder), overwrite
         self.trial_name = time_stamp() if trial_name is None else trial_name
         check_name(self.trial_name)
         stem = f"{model_name.replace('/', '_')}_{self.trial_name}"
         paths = {key: self.folder / f"{stem}_{ending}" for key, ending in ENDINGS.items()}
-        self.history, self.curves = paths["history"], paths["curves"]
+        self.history, self.curves, self.report = paths["history"], paths["curves"], paths["report"]
         self.weights = WeightFiles(paths["safetensors"], paths["pt"])
-        self.paths = tuple(paths.values())
+        self.save_model, self.with_report = save_model, report
+        left_out = (set() if save_model else WEIGHTS) | (set() if report else {"report"})
+        self.paths = tuple(path for key, path in paths.items() if key not in left_out)
+        self.written: tuple[Path, ...] = ()
 
     def check(self) -> None:
         """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
@@ -79,13 +93,28 @@ class OutputFiles:
 
     def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
         """Everything; returns the files that there are now. Raises DataError where one cannot be written."""
-        written = [self.write_history(history), *self.write_weights(module)]
-        drawn = self.write_curves(history)
-        return (*written, drawn) if drawn else tuple(written)
+        self.write_history(history)
+        if self.save_model:
+            self.write_weights(module)
+        self.write_curves(history)
+        if self.with_report:
+            self.write_report(history)
+        return self.written
+
+    def write_account(self, history: Mapping[str, Any]) -> None:
+        """What there is to tell of a run that failed: the history, and the report if one is wanted."""
+        self.write_history(history)
+        if self.with_report:
+            self.write_report(history)
 
     def write_history(self, history: Mapping[str, Any]) -> Path:
         write_history(self.history, history)
+        self.written += (self.history,)
         return self.history
+
+    def write_report(self, history: Mapping[str, Any]) -> None:
+        write_report(self.report, history)
+        self.written += (self.report,)
 
     def write_weights(self, module: nn.Module) -> WeightFiles:
         """All parameters and buffers, also frozen ones, on the CPU; tied ones are stored once and loaded as tied."""
@@ -98,12 +127,14 @@ class OutputFiles:
         except (SafetensorError, RuntimeError) as error:  # what the two make of a full disk
             reason = str(error).partition("\n")[0]
             raise DataError(f"{self.folder}: cannot write the weights ({reason}): make room there") from error
+        self.written += self.weights
         return self.weights
 
     def write_curves(self, history: Mapping[str, Any]) -> Path | None:
         """The picture of the curves, None where matplotlib is not installed."""
         with replacing(self.curves) as scratch:
             drawn = draw(history, scratch)
+        self.written += (self.curves,) if drawn else ()
         return self.curves if drawn else None
 
 

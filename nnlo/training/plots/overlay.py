@@ -41,7 +41,9 @@ def draw_overlay(runs: Mapping[str, History], path: Path, along: str = "epochs",
             draw_row(list(line), name, row)
         curves = [one for row in rows.values() for both in row for one in both]
         label_places(list(panels.flat), list(panels[-1]), curves, axis)
-        head_lines(figure, heading(histories), f"{len(runs)} runs; beside each name the last validation {list(rows)[-1]}")
+        head_lines(
+            figure, heading(histories), f"{len(runs)} runs; beside each name the last validation {list(rows)[-1]}"
+        )
         add_legend(figure, list(runs), list(rows.values())[-1], columns)
 
 

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 480, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 470, 10, 196
 """Where the axes end, in pixels."""
 
-MANY_BARS = 60
+MANY_BARS = 100
 """More values than that share bars."""
 
 
@@ -45,13 +45,14 @@ def bars(counts: Sequence[int], title: str, axis: str) -> Markup:
     for number, height in enumerate(heights):
         left, right = across(number * width - 0.45), across((number + 1) * width - 0.55)
         name = span(number * width, min((number + 1) * width, len(counts)) - 1)
-        drawn.append(
-            Markup('<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>').format(
-                left, top := up(100 * height / total), max(right - left, 0.5), BOTTOM - top,
-                f"{axis} {name}: {height:,} ({100 * height / total:.1f} %)",
-            )  # fmt: skip
-        )
+        said = f"{axis} {name}: {height:,} ({100 * height / total:.1f} %)"
+        drawn.append(bar(left, max(right - left, 0.5), up(100 * height / total), said))
     return svg(title, [*axes(across, up, " %"), axis_title(axis), *drawn])
+
+
+def bar(left: float, width: float, top: float, said: str) -> Markup:
+    made = '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+    return Markup(made).format(left, top, width, BOTTOM - top, said)
 
 
 def span(first: int, last: int) -> str:
@@ -102,9 +103,9 @@ def axis_title(text: str) -> Markup:
 
 def short(value: float) -> str:
     """A tick's number: 0.25, 2.5k, 12M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):g}{unit}"
+            return f"{value / size:g}{unit}"
     return f"{value:.10g}"
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 DASH = "–"  # noqa: RUF001
 """In the place of what is not known."""
 
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
 
 def known(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -44,13 +46,10 @@ def size(value: float) -> str:
     """640 B, 2.42 MiB."""
     if not known(value):
         return DASH
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1000:
-            break
-        value /= 1024
-    else:
-        unit = "TiB"
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+    power = 0
+    while abs(value) >= 1000 and power < len(UNITS) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.0f} B" if power == 0 else f"{value:.3g} {UNITS[power]}"
 
 
 def percent(part: float, whole: float) -> str:
