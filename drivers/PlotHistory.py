@@ -19,6 +19,7 @@ from nnlo.training.plots.overlay import draw_overlay
 from nnlo.training.plots.series import ALONG, metric_names
 from nnlo.training.plots.style import check_picture
 from nnlo.training.report import write_report
+from nnlo.training.report.text import plural
 from nnlo.training.saved import labels, read_history
 
 PROG = "PlotHistory"
@@ -51,11 +52,13 @@ class Plot(Options):
         if not self.files:
             raise OptionsError(f"name the history of a run: {PROG} FOLDER/..._history.json")
         if self.labels and len(self.labels) != len(self.files):
-            raise OptionsError(f"--labels names {len(self.labels)} runs, and there are {len(self.files)}: name each")
+            raise OptionsError(
+                f"--labels has {plural(len(self.labels), 'name')} for {plural(len(self.files), 'file')}: name each"
+            )
         if len(set(self.labels)) < len(self.labels):
             raise OptionsError("--labels has a name twice: give each run a name of its own")
         if self.report and len(self.files) > 1:
-            raise OptionsError(f"--report is of one run, and there are {len(self.files)} files: name one")
+            raise OptionsError(f"--report is of one run, not of {len(self.files)}: name one file")
 
 
 def command() -> Command:
@@ -64,9 +67,10 @@ def command() -> Command:
 
 def read(options: Plot) -> dict[str, Mapping[str, Any]]:
     """The histories by their labels. Raises OptionsError for a metric that one of them lacks."""
-    paths = [Path(name) for name in dict.fromkeys(options.files)]
-    if len(paths) < len(options.files):
-        raise OptionsError("a file is named twice: name each once")
+    paths = [Path(name) for name in options.files]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise OptionsError(f"{path} is named twice: name each file once")
     histories = {path: read_history(path) for path in paths}
     for path, history in histories.items():
         names = ["loss", *metric_names(history)]
@@ -79,7 +83,11 @@ def check_targets(options: Plot) -> None:
     """Raises OptionsError where a file that is there would be replaced, or no picture can be drawn."""
     if options.picture:
         check_picture(options.picture)
+    if options.report and options.report == options.picture:
+        raise OptionsError(f"--report {options.report} is the --output as well: give them names of their own")
     for flag, path in (("--output", options.picture), ("--report", options.report)):
+        if path and path in map(Path, options.files):
+            raise OptionsError(f"{flag} {path} is the history itself: name another file")
         if path and os.path.lexists(path) and not options.overwrite:
             raise OptionsError(f"{flag} {path}: already there: name another, or add --overwrite")
 
@@ -94,7 +102,7 @@ def write_picture(path: Path, runs: Mapping[str, Mapping[str, Any]], options: Pl
 
 
 def plot_history(argv: Sequence[str] | None = None) -> None:
-    check_single(PROG)
+    check_single()
     options = build(Plot, command().parse(argv))
     check_targets(options)
     runs = read(options)

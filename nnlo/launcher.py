@@ -32,8 +32,8 @@ def check_alone() -> None:
         )
 
 
-def check_single(prog: str) -> None:
+def check_single() -> None:
     """Raises OptionsError where a launcher started several processes of a command that is one."""
     launched = first_number(SIZE_VARIABLES, 1)
     if launched > 1:
-        raise OptionsError(f"{prog} is one process, and {launched} were started: run it without mpirun")
+        raise OptionsError(f"{launched} processes were started for what takes one: run it without mpirun")

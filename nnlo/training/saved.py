@@ -11,6 +11,22 @@ from nnlo.errors import DataError
 
 ENDING = "_history.json"
 
+NUMBER = (int, float)
+RANK = dict.fromkeys(("samples", "updates", "refused", "busy_seconds", "samples_per_second"), NUMBER)
+STALENESS = {"mean": NUMBER, "max": NUMBER, "histogram": [int]}
+POINT = {"epoch": NUMBER, "seconds": NUMBER, "samples": NUMBER}
+SHAPE: dict[str, Any] = {
+    **dict.fromkeys(("model", "trial", "outcome"), str),
+    **dict.fromkeys(("ranks", "parameters", "train_samples", "seconds"), NUMBER),
+    "arguments": {"mode": str, "batch": NUMBER, "optimizer": {"name": str, "lr": NUMBER}},
+    "versions": {},
+    "hosts": [str],
+    "peak_memory_bytes": {"*": NUMBER},
+    "epochs": [{**POINT, "staleness": STALENESS, "ranks": {"*": RANK}}],
+    "validations": [POINT],
+}
+"""What readers of a history count on: of these kinds, or null, or not there. "*" stands for every key."""
+
 
 def read_history(path: Path) -> dict[str, Any]:
     """The history in a file that a run wrote, with one epoch at least. Raises DataError, which names the file."""
@@ -32,26 +48,23 @@ def read_json(path: Path) -> Any:
 
 
 def is_history(document: Any) -> bool:
-    """Whether all is of the kinds that readers of a history count on."""
-    if not isinstance(document, Mapping) or not isinstance(document.get("epochs"), list):
+    if not isinstance(document, Mapping) or not isinstance(document.get("epochs"), list) or not fits(document, SHAPE):
         return False
-    settings = all(isinstance(document.get(key, {}), Mapping) for key in ("arguments", "versions"))
-    points = document.get("validations", [])
-    return (
-        settings and all(map(is_entry, document["epochs"])) and isinstance(points, list) and all(map(is_point, points))
-    )
+    points = [*document["epochs"], *(document.get("validations") or ())]
+    return all(point and point.get("epoch") is not None for point in points)
 
 
-def is_point(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and isinstance(entry.get("epoch"), (int, float))
-
-
-def is_entry(entry: Any) -> bool:
-    """Whether this is the record of an epoch; what it lacks is no harm, what is of another kind is."""
-    if not is_point(entry) or not isinstance(entry.get("staleness", {}), Mapping):
-        return False
-    ranks = entry.get("ranks", {})
-    return isinstance(ranks, Mapping) and all(isinstance(rank, Mapping) for rank in ranks.values())
+def fits(value: Any, shape: Any) -> bool:
+    """Whether all that `shape` names is of its kinds."""
+    if value is None:
+        return True
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    if isinstance(shape, Mapping):
+        return isinstance(value, Mapping) and all(
+            fits(one, shape.get(key, shape.get("*"))) for key, one in value.items()
+        )
+    return shape is None or (isinstance(value, shape) and not isinstance(value, bool))
 
 
 def labels(histories: Mapping[Path, Mapping[str, Any]]) -> list[str]:

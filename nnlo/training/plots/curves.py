@@ -19,7 +19,8 @@ INCHES = (9.2, 6.6)
 def draw(history: History, path: Path, along: str = "epochs", metric: str | None = None, name: str = "") -> bool:
     """Write the picture to `path` (.png, .pdf, .svg ...); False where matplotlib is not installed.
 
-    along: one of `series.ALONG`. metric: the one to draw, None for all. name: goes before model and trial.
+    along: one of `series.ALONG`. metric: the one to draw beside the loss, None for all. name: in the place of
+    model and trial.
     """
     if not installed():
         return False
@@ -44,18 +45,17 @@ def head_lines(figure: Figure, name: str, details: str) -> None:
 
 def title(history: History) -> str:
     """Model and trial, and how it ended where that was not as planned."""
-    outcome = str(history.get("outcome", "done"))
+    outcome = str(history.get("outcome") or "done")
     parts = [str(history[key]) for key in ("model", "trial") if history.get(key)]
     return "  ".join([*parts, *([f"({outcome})"] if outcome != "done" else [])])
 
 
 def circumstances(history: History) -> str:
     """One line: what was trained, how, on what, and how long it took."""
-    parts = [mode_text(history.get("arguments", {}))]
-    for key, unit in (("parameters", "parameters"), ("train_samples", "samples"), ("ranks", "ranks")):
-        if key in history:
-            parts.append(f"{history[key]:,} {unit}")
-    if "seconds" in history:
+    parts = [mode_text(history.get("arguments") or {})]
+    units = {"parameters": "parameters", "train_samples": "samples", "ranks": "ranks"}
+    parts += [f"{history[key]:,} {unit}" for key, unit in units.items() if history.get(key) is not None]
+    if history.get("seconds") is not None:
         parts.append(f"{history['seconds']:,.1f} s")
     return "   ·   ".join(filter(None, parts))
 

@@ -50,7 +50,7 @@ def draw_figure(panel: Axes, history: History, name: str, axis: Axis) -> None:
 
 def draw_metrics(panel: Axes, history: History, axis: Axis, only: str | None = None) -> None:
     """All metrics, or one; those from 0 to 1 on the left axis, and others, if there are both, on one at the right."""
-    names = metric_names(history) if only is None else [only]
+    names = [name for name in metric_names(history) if only in (None, name)]
     if len(names) == 1:
         draw_figure(panel, history, names[0], axis)
         return

@@ -68,7 +68,7 @@ def number(entry: Entry, read: Read) -> float:
     """What `read` finds in an entry, NaN where that is no finite number."""
     try:
         value = read(entry)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return math.nan
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else math.nan
@@ -80,7 +80,7 @@ def axis_of(histories: Sequence[History], along: str) -> Axis:
         return EPOCHS
     if along == "samples":
         return Axis("samples", 1.0, "samples trained")
-    entries = [entry for history in histories for entry in (*history["epochs"], *history.get("validations", ()))]
+    entries = [entry for history in histories for entry in (*history["epochs"], *(history.get("validations") or ()))]
     longest = max((value for entry in entries if (value := place(entry, Axis(along, 1.0, ""))) == value), default=0.0)
     unit, name = next((unit, name) for least, unit, name in TIMES if longest >= least)
     return Axis(along, unit, f"{name} of training")
@@ -105,7 +105,7 @@ def figure(history: History, name: str, axis: Axis = EPOCHS) -> Curve:
 def pair(history: History, name: str, axis: Axis = EPOCHS) -> tuple[Curve, Curve]:
     """A figure in training and in validation: at every validation, where the history has more of them than epochs."""
     trained, key = figure(history, name, axis), f"val_{name}"
-    points = history.get("validations", ())
+    points = history.get("validations") or ()
     if len(points) <= len(history["epochs"]):
         return trained, figure(history, key, axis)
     values = [number(point, lambda point: point[key]) for point in points]
@@ -128,7 +128,7 @@ def best(curve: Curve) -> tuple[float, float] | None:
 
 def worker_rates(history: History, axis: Axis = EPOCHS) -> list[Curve]:
     """Samples per second of each worker, by its number."""
-    ranks = {rank for entry in history["epochs"] for rank in entry.get("ranks", ())}
+    ranks = {rank for entry in history["epochs"] for rank in (entry.get("ranks") or ())}
     return [curve(history, rank, rate_of(rank), axis) for rank in sorted(ranks, key=natural)]
 
 
@@ -143,8 +143,7 @@ def natural(name: str) -> tuple[int, str]:
 
 def delays(entry: Entry) -> Sequence[int]:
     """The histogram of an entry's staleness: the number of updates by delay, from 0."""
-    known = (entry.get("staleness") or {}).get("histogram", ())
-    return known if isinstance(known, (list, tuple)) else ()
+    return [count or 0 for count in (entry.get("staleness") or {}).get("histogram") or ()]
 
 
 def delay_map(history: History, axis: Axis = EPOCHS) -> tuple[list[float], list[list[float]]]:
@@ -152,8 +151,9 @@ def delay_map(history: History, axis: Axis = EPOCHS) -> tuple[list[float], list[
 
     Of many epochs several make one column.
     """
-    width = math.ceil(len(history["epochs"]) / MANY_COLUMNS)
-    groups = [history["epochs"][first : first + width] for first in range(0, len(history["epochs"]), width or 1)]
+    entries = [entry for entry in history["epochs"] if math.isfinite(place(entry, axis))]
+    width = math.ceil(len(entries) / MANY_COLUMNS) or 1
+    groups = [entries[first : first + width] for first in range(0, len(entries), width)]
     columns = [total_delays(group) for group in groups]
     places = [sum(place(entry, axis) for entry in group) / len(group) for group in groups]
     totals = [max(1, sum(column)) for column in columns]

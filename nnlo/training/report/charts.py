@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
@@ -25,7 +26,7 @@ def lines(curves: Sequence[tuple[Curve, str]], title: str, zero: bool = False) -
     if not values:
         return Markup()
     wide = not zero and 0 < min(values) < max(values) / WIDE_RANGE
-    low, high = (min(values) / 1.1, max(values) * 1.1) if wide else padded(values, zero)
+    low, high = (min(values) / 1.1, min(max(values) * 1.1, sys.float_info.max)) if wide else padded(values, zero)
     places = [place for curve, _ in curves for place in curve.places]
     first, last = min(places), max(places)
     margin = max(0.3, 0.02 * (last - first))
@@ -103,6 +104,8 @@ def axis_title(text: str) -> Markup:
 
 def short(value: float) -> str:
     """A tick's number: 0.25, 2.5k, 12M."""
+    if abs(value) >= 1e12:
+        return f"{value:.0e}"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"

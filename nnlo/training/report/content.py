@@ -47,7 +47,7 @@ class Chart(NamedTuple):
 
 def headline(history: History) -> dict[str, str]:
     """Model, trial, how it ended, and one line of circumstances."""
-    parts = [mode_text(history.get("arguments", {})), workers_text(history), started(history)]
+    parts = [mode_text(history.get("arguments") or {}), workers_text(history), started(history)]
     outcome = str(history.get("outcome") or "unknown")
     kind = {"done": "good", "stopped": "plain"}.get(outcome, "bad")
     trial = str(history.get("trial") or "")
@@ -82,7 +82,7 @@ def tiles(history: History) -> list[Tile]:
     names = ["loss", *metric_names(history)]
     figures = [tile for name in names for tile in figure_tiles(history, name)]
     epochs = history["epochs"]
-    refused = sum(int(entry.get("refused") or 0) for entry in epochs)
+    refused = sum(curve(history, "refused", lambda entry: entry["refused"]).known)
     found = [
         *(tile for tile in figures if tile.name.startswith("Validation")),
         *(tile for tile in figures if not tile.name.startswith("Validation")),

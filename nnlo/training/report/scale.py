@@ -38,9 +38,10 @@ def rounded(low: float, high: float, about: int, whole: bool) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Powers of ten with their double and their fivefold, as many as are not too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(powers) <= 4 else (1,)
+    """Powers of ten, of few with their double and their fivefold, of many some."""
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    powers = range(first, last + 1, 1 + (last - first) // 8)
+    factors = (1, 2, 5) if last - first <= 3 else (1,)
     return [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
 
 

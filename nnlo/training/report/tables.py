@@ -65,12 +65,12 @@ class Worker(NamedTuple):
 
 
 def workers(history: History) -> list[Worker]:
-    names = {name for entry in history["epochs"] for name in entry.get("ranks", ())}
+    names = {name for entry in history["epochs"] for name in (entry.get("ranks") or ())}
     return [worker(history, name) for name in sorted(names, key=natural)]
 
 
 def worker(history: History, name: str) -> Worker:
-    entries = [entry["ranks"][name] for entry in history["epochs"] if name in entry.get("ranks", ())]
+    entries = [entry["ranks"][name] for entry in history["epochs"] if name in (entry.get("ranks") or ())]
     hosts = history.get("hosts") or ()
     host = str(hosts[int(name)]) if name.isdecimal() and int(name) < len(hosts) else text.DASH
     sums = {key: total(entries, key) for key in SUMS}
@@ -156,13 +156,13 @@ def staleness_text(entry: Entry) -> str:
 
 def arguments(history: History) -> list[tuple[str, str]]:
     """The options, by their flags; what has no value is left out."""
-    given = history.get("arguments", {})
+    given = history.get("arguments") or {}
     return [(flag_of(str(name)), value_text(value)) for name, value in given.items() if value not in (None, {}, [], "")]
 
 
 def circumstances(history: History) -> list[tuple[str, str]]:
     """Data, machine and versions, and all else that the history tells."""
-    hosts, versions = history.get("hosts") or (), history.get("versions", {})
+    hosts, versions = history.get("hosts") or (), (history.get("versions") or {})
     rest = [(str(key), value) for key, value in history.items() if key not in SHOWN]
     return [
         *([("hosts", text.times(hosts))] if hosts else []),
