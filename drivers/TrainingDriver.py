@@ -119,9 +119,13 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
+        save_model=output.save_model,
+        report=output.report,
         export=weights.export,
         shuffle_buffer=data.shuffle_buffer,
         train_split=reading.train_split,
+        model_accuracy=training.model_accuracy,
+        worker_accuracy=training.worker_accuracy,
         wait=training.wait,
         verbose=True,
         timeline=watched.timeline,
@@ -181,7 +185,7 @@ def summary(manager: MPIManager) -> str:
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
     lines += [f"stopped: {history['stop_reason']}"] if history["stop_reason"] else []
-    return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
+    return "\n".join([*lines, *(f"  {path}" for path in manager.files.left)])
 
 
 def evaluate(manager: MPIManager, weights: Path) -> None:

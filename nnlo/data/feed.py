@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nnlo.data.base import Arrays, Data, rows
 from nnlo.data.blocks import Blocks, Tensors, each, stored_type
-from nnlo.data.dealing import Range
+from nnlo.data.dealing import UNBOUNDED, Range
 from nnlo.data.index import Index
 from nnlo.data.shuffle import Order, Piece
 
@@ -40,6 +40,15 @@ class Feed(ABC):
 
     def expect(self, coming: Sequence[Range]) -> None:  # noqa: B027
         """What is going to be read after the last batch; a feed that preloads begins with it."""
+
+    def in_order(self, epoch: int, first: int = 0, stop: int = UNBOUNDED) -> Iterator[Batch]:
+        """The batches `first` to `stop` of an epoch, as far as there are any, preloaded where this feed does that."""
+        for k in range(first, stop):
+            batch = self.read(epoch, k)
+            if batch is None:
+                return
+            self.expect([Range(epoch, k + 1, stop - k - 1)])
+            yield batch
 
 
 class SampleFeed(Feed):

@@ -40,7 +40,7 @@ def figures(job: Job, validation: Validation, module: nn.Module | None) -> dict[
     batch = validation.feed(layout.dtype).read(0, 0)
     if batch is not None:
         check_fit(module, batch.x, batch.y, job.loss, job.metrics)
-    return Validator(module, validation.feed(layout.dtype), job.loss, job.metrics).evaluate()
+    return Validator(module, job.loss, job.metrics, validation.feed(layout.dtype)).evaluate()
 
 
 def nothing() -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Data
 from nnlo.data.dealing import UNBOUNDED
-from nnlo.data.feed import Feed, GeneratorFeed, SampleFeed
+from nnlo.data.feed import Batch, Feed, GeneratorFeed, SampleFeed
 from nnlo.data.index import Index
 from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
@@ -26,10 +26,23 @@ MakeFeed = Callable[[torch.dtype], Feed]
 
 
 @dataclass(frozen=True)
+class Part:
+    """The batches `first` to `stop` of each epoch of a feed."""
+
+    feed: MakeFeed
+    first: int = 0
+    stop: int = UNBOUNDED
+
+    def batches(self, dtype: torch.dtype) -> Iterator[Batch]:
+        return self.feed(dtype).in_order(0, self.first, self.stop)
+
+
+@dataclass(frozen=True)
 class Intake:
     """`samples` an epoch in batches of one pool or one a worker; ranges of `grain` batches; a few samples to try.
 
     `ahead`: batches that a worker is to hold beforehand, to preload them; `held_out`: what a split validates on.
+    `measured`: the training samples that this rank's accuracy is measured on.
     """
 
     samples: int
@@ -37,6 +50,7 @@ class Intake:
     grain: int
     sample: Sample | None
     feed: MakeFeed
+    measured: Part
     ahead: int = 0
     held_out: Index | None = None
 
@@ -62,7 +76,16 @@ async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
     feed = partial(SampleFeed, data, index, shuffle)
-    return Intake(index.samples, (shuffle.batches,), grain, sample, feed, data.preloading * grain, held_out)
+    part = share_of(transport, data, index, InOrder.of(index.samples, data.batch_size, shuffle.buffer))
+    return Intake(index.samples, (shuffle.batches,), grain, sample, feed, part, data.preloading * grain, held_out)
+
+
+def share_of(transport: Transport, data: Data, index: Index, order: InOrder) -> Part:
+    """All training samples for the master; for a worker one of as many equal parts as there are workers."""
+    first, stop = 0, order.batches
+    if transport.rank:
+        first, stop = (order.batches * place // data.num_workers for place in (data.worker, data.worker + 1))
+    return Part(partial(SampleFeed, data, index, order), first, stop)
 
 
 def divided(job: Job, index: Index) -> tuple[Index, Index]:
@@ -113,7 +136,15 @@ async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
         await agree(transport, DataError(fault))
     turn = (data.worker, data.num_workers) if in_turn else (0, 1)
     feed = partial(GeneratorFeed, data, turn=turn)
-    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed)
+    part = Part(feed if transport.rank else partial(GeneratorFeed, of_all(data, job)))
+    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed, part)
+
+
+def of_all(data: Data, job: Job) -> Data:
+    """The generator as one worker alone would run it, over all files."""
+    alone = copy.copy(data)
+    alone.worker, alone.num_workers, alone.file_names = 0, 1, job.train_files
+    return alone
 
 
 def refusal(job: Job, data: Data) -> OptionsError | None:

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from nnlo.logs import LOG
 from nnlo.training.atomic import writing
 from nnlo.training.callbacks import Logs
-from nnlo.training.files import WeightFiles, write_weights
 from nnlo.training.measured import check_mode, monitor_of
 from nnlo.training.outputs import OutputCallback
+from nnlo.training.weight_files import WeightFiles, write_weights
 
 FLAG = "--save-best"
 

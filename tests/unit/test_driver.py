@@ -228,6 +228,22 @@ def test_every_flag_has_a_sentence_of_help(capsys: pytest.CaptureFixture[str]) -
     assert places == sorted(places)
 
 
+def test_no_weights_where_none_are_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mlp_t_weights.pt").write_bytes(b"old")
+    trained(*OK, "--trial-name", "t", "--no-save-model")
+    assert Path("mlp_t_weights.pt").read_bytes() == b"old" and not Path("mlp_t_weights.safetensors").exists()
+    said = capsys.readouterr().out
+    assert "mlp_t_history.json" in said and "weights" not in said
+
+
+def test_a_report_where_one_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*OK, "--trial-name", "plain")
+    trained(*OK, "--trial-name", "t<b>", "--report")
+    assert "  mlp_t<b>_report.html\n" in capsys.readouterr().out
+    assert "t&lt;b&gt;" in Path("mlp_t<b>_report.html").read_text()
+    assert not Path("mlp_plain_report.html").exists()
+
+
 def test_get_data_names_the_sets(capsys: pytest.CaptureFixture[str]) -> None:
     for argv, said in (([], "GetData digits or GetData mnist"), (["digit"], "choose one of cifar10, digits, mnist")):
         with pytest.raises(SystemExit) as left:
@@ -235,7 +251,7 @@ def test_get_data_names_the_sets(capsys: pytest.CaptureFixture[str]) -> None:
         assert left.value.code == 2 and said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["TrainingDriver.py", "GetData.py"])
+@pytest.mark.parametrize("script", ["TrainingDriver.py", "GetData.py", "PlotHistory.py"])
 def test_drivers_run_as_scripts(script: str) -> None:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(

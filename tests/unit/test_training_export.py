@@ -18,7 +18,7 @@ from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import DataError, OptionsError
 from nnlo.flat import Flat, Layout
 from nnlo.training.export import FORMATS, Exports, checked_formats
-from nnlo.training.files import OutputFiles
+from nnlo.training.files import OutputFiles, Wanted
 from tests.jobs import Batches, Built, Rows, cut, labelled
 
 torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def exports(name: str, folder: Path, *inputs: Tensor) -> Exports:
-    return Exports(OutputFiles(folder, "m", "t", exports=[name]).exports, inputs)
+    return Exports(OutputFiles(folder, "m", "t", wanted=Wanted(exports=(name,))).exports, inputs)
 
 
 def batch(samples: int) -> list[Tensor]:
@@ -172,7 +172,7 @@ def test_formats_count_once() -> None:
 
 
 def test_without_a_folder_there_is_nowhere_to_export_to() -> None:
-    with pytest.raises(OptionsError, match=r"--export torchscript needs a folder.*--output"):
+    with pytest.raises(OptionsError, match=r"--export needs a folder.*--output"):
         manager(None, export=["torchscript"]).close()
 
 
