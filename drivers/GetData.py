@@ -9,8 +9,9 @@ from typing import NoReturn
 
 import nnlo
 from nnlo.cli import Command, build, run
-from nnlo.data.prepare import Prepared, data_home, prepare, prepared, preparers
+from nnlo.data.prepare import Prepared, data_home, prepare, preparers, ready
 from nnlo.errors import OptionsError
+from nnlo.model import load_model
 from nnlo.options import Options, option
 
 PROG = "GetData"
@@ -25,7 +26,7 @@ class DataSet(Options):
         None, metavar="DIR", help="folder to make it in (default $NNLO_DATA, else ~/.cache/nnlo)"
     )
     source: Path | None = option(
-        None, metavar="DIR", help="folder of the downloaded .gz files; without it they are fetched"
+        None, metavar="DIR", help="the downloaded files: their folder, or an archive; without it they are fetched"
     )
     train_pieces: int | None = option(None, metavar="N", help="files to cut the training samples into", at_least=1)
     test_pieces: int | None = option(None, metavar="N", help="files to cut the test samples into", at_least=1)
@@ -45,14 +46,14 @@ def story(done: Prepared) -> str:
         some, others = done.samples
         what = f"{done.name} is ready: {some:,} training samples in {train} pieces, {others:,} test samples in {test}"
     flags = "" if taken_by_itself(done) else f" --train-data {done.train_list} --val-data {done.test_list}"
-    train = f"To train on it: mpirun -np 3 TrainingDriver --model mnist{flags}"
+    train = f"To train on it: mpirun -np 3 TrainingDriver --model {preparers[done.name].model}{flags}"
     return f"{what}\n  {done.train_list}\n  {done.test_list}\n{train}"
 
 
 def taken_by_itself(done: Prepared) -> bool:
     """Whether TrainingDriver trains on this set where no list is given."""
     here = done.train_list.parent == data_home()
-    return here and (done.name == "mnist" or prepared("mnist") is None)
+    return here and ready(load_model(preparers[done.name].model).data_sets) == done.name
 
 
 def get_data(argv: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import nnlo
@@ -11,7 +12,7 @@ from nnlo.algos import MODES
 from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
-from nnlo.data.prepare import prepare, prepared, preparers
+from nnlo.data.prepare import prepare, preparers, ready
 from nnlo.errors import OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
@@ -26,6 +27,12 @@ from nnlo.training.arguments import (
     check_read,
     optimizer_settings,
 )
+from nnlo.training.callback_arguments import CallbackArguments
+from nnlo.training.inherited import InheritedArguments
+from nnlo.training.observe import ObserveArguments
+from nnlo.training.reading import ReadingArguments
+from nnlo.training.runlog import log_run
+from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
@@ -36,7 +43,8 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    sections = [ModelArguments, DataArguments, TrainingArguments, *modes, OptimizerArguments, OutputArguments]
+    sections = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, *modes]
+    sections += [OptimizerArguments, OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
 
 
@@ -49,47 +57,87 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
     return defaults
 
 
-def data_lists(data: DataArguments, source: ModelSource) -> tuple[Any, Any, Values]:
-    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults."""
-    train, val = data.train_data or source.train_list, data.val_data or source.val_list
-    if train is not None:
+def data_lists(data: DataArguments, source: ModelSource, splits: bool, evaluates: bool) -> tuple[Any, Any, Values]:
+    """Training and validation lists: as given, as the model names them, or a ready-made set and its defaults.
+
+    Where the training list `splits`, the list to validate on can only be a given one. Who evaluates needs no
+    training list.
+    """
+    train, val = data.train_data or source.train_list, data.val_data or (None if splits else source.val_list)
+    if train is not None or (evaluates and val is not None):
         return train, val, {}
     if val is not None:
         raise OptionsError("--val-data needs --train-data beside it")
-    name = "mnist" if prepared("mnist") else "digits"
+    name = ready(source.data_sets)
+    if name is None:
+        raise no_data(source)
     lists = prepare(name)
-    LOG.info("no --train-data: training on %s (%s)", name, lists.train_list)
-    return lists.train_list, lists.test_list, preparers[name].suits
+    verb, path = ("evaluating", lists.test_list) if evaluates else ("training", lists.train_list)
+    if launched_rank() == 0:
+        LOG.info("no --train-data: %s on %s (%s)", verb, name, path)
+    return lists.train_list, None if splits else lists.test_list, preparers[name].suits
+
+
+def no_data(source: ModelSource) -> OptionsError:
+    """There is nothing to train on."""
+    names = source.data_sets
+    if not names:
+        return OptionsError(f"model '{source.name}' comes without data: name a list of HDF5 files (--train-data)")
+    there = f"{' or '.join(names)} is not there: make it with GetData {names[0]} --source FOLDER"
+    return OptionsError(f"no --train-data, and {there}, or name a list of HDF5 files")
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
     """What the options ask for."""
     output = build(OutputArguments, given)
-    set_up(output.log_level, output.log_file, launched_rank())
+    watched = build(ObserveArguments, given)
+    set_up(output.level, output.log_file, launched_rank())
+    log_run()
     source = load_model(build(ModelArguments, given).model)
-    train_list, val_list, suits = data_lists(build(DataArguments, given), source)
+    build(InheritedArguments, given)
+    weights = build(WeightsArguments, given)
+    evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
+    train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     layers = given, suits, model_defaults(line, source, given)
     model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
+    reading = build(ReadingArguments, *layers)
     algo, comm = make_algo(model, training, layers), world_comm()
+    callbacks = build(CallbackArguments, *layers)
     return MPIManager(
         comm,
-        make_data(data, source, given),
+        make_data(data, reading, source, given),
         algo,
-        ModelPytorch(comm, source, **model.model_params),
+        ModelPytorch(comm, source, weights.initial, **model.model_params),
         training.epochs,
         train_list,
         val_list,
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
         schedule=make_schedule(training, layers),
+        callbacks=callbacks.build(),
         seed=training.seed,
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
+        save_model=output.save_model,
+        report=output.report,
+        export=weights.export,
         shuffle_buffer=data.shuffle_buffer,
+        train_split=reading.train_split,
+        model_accuracy=training.model_accuracy,
+        worker_accuracy=training.worker_accuracy,
         wait=training.wait,
         verbose=True,
-        arguments=model.record() | data.record() | training.record() | output.record(),
+        timeline=watched.timeline,
+        monitor=watched.monitor,
+        arguments=model.record()
+        | weights.record()
+        | data.record()
+        | reading.record()
+        | training.record()
+        | output.record()
+        | watched.record()
+        | callbacks.record(),
     )
 
 
@@ -119,11 +167,13 @@ def make_schedule(training: TrainingArguments, layers: Sequence[Values]) -> Sche
     return Schedule.of(optimizer.schedule, optimizer.schedule_params, optimizer.warmup) if wanted else None
 
 
-def make_data(data: DataArguments, source: ModelSource, given: Values) -> H5Data:
+def make_data(data: DataArguments, reading: ReadingArguments, source: ModelSource, given: Values) -> H5Data:
     """The files' reader; where no flag names a dataset, the model may, with an adaptor."""
     features = data.features_name if "features_name" in given else source.features or data.features_name
     labels = data.labels_name if "labels_name" in given else source.labels or data.labels_name
-    return H5Data(data.batch, features, labels)
+    return H5Data(
+        data.batch, features, labels, reading.preload_data, cache=reading.cache_data, copy_command=reading.copy_command
+    )
 
 
 def summary(manager: MPIManager) -> str:
@@ -135,13 +185,26 @@ def summary(manager: MPIManager) -> str:
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
     lines += [f"stopped: {history['stop_reason']}"] if history["stop_reason"] else []
-    return "\n".join([*lines, *(f"  {path}" for path in manager.files.paths if path.exists())])
+    return "\n".join([*lines, *(f"  {path}" for path in manager.files.left)])
+
+
+def evaluate(manager: MPIManager, weights: Path) -> None:
+    """Print how these weights do on the validation data."""
+    figures = manager.evaluate()
+    if figures is not None:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        print(f"{manager.job.builder.name}: {told} ({weights})", flush=True)
 
 
 def train(argv: Sequence[str] | None = None) -> None:
     line = command()
-    manager = together(lambda: make_manager(line, line.parse(argv)), undo=MPIManager.close)
-    if manager.train() is not None:
+    given = together(lambda: line.parse(argv), undo=lambda _: None)
+    manager = together(lambda: make_manager(line, given), undo=MPIManager.close)
+    if given.get("check_data"):
+        manager.check_data()
+    elif given.get("evaluate") is not None:
+        evaluate(manager, given["evaluate"])
+    elif manager.train() is not None:
         print(summary(manager), flush=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from nnlo.errors import OptionsError
+from nnlo.models._checks import whole
 
 
 def get_model(hidden: int = 64, layers: int = 1, inputs: int = 784, classes: int = 10) -> nn.Module:
@@ -14,16 +14,12 @@ def get_model(hidden: int = 64, layers: int = 1, inputs: int = 784, classes: int
 
     Without a hidden layer it is softmax regression.
     """
-    sizes = {"hidden": (hidden, 1), "layers": (layers, 0), "inputs": (inputs, 1), "classes": (classes, 1)}
-    for name, (value, least) in sizes.items():
-        if value < least:
-            raise OptionsError(f"model 'mlp': {name} is {value}, give {least} or more")
+    units, width = whole("mlp", "hidden", hidden, 1), whole("mlp", "inputs", inputs, 1)
     parts: list[nn.Module] = [nn.Flatten()]
-    width = int(inputs)
-    for _ in range(layers):
-        parts += [nn.Linear(width, int(hidden)), nn.ReLU()]
-        width = int(hidden)
-    return nn.Sequential(*parts, nn.Linear(width, int(classes)))
+    for _ in range(whole("mlp", "layers", layers, 0)):
+        parts += [nn.Linear(width, units), nn.ReLU()]
+        width = units
+    return nn.Sequential(*parts, nn.Linear(width, whole("mlp", "classes", classes, 1)))
 
 
 def _parameter_range() -> list[Any]:

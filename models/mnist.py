@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnlo.errors import OptionsError
+from nnlo.models._checks import share, whole
 
 SIDE = 28
 LARGEST_KERNEL = 9  # a kernel of 10 leaves nothing after the second max-pool
@@ -37,13 +37,8 @@ class MnistNet(nn.Module):
 
 def get_model(kernel_size: int = 5, dropout: float = 0.5, dense: int = 50) -> nn.Module:
     """`kernel_size` 1 to 9 of both convolutions, `dropout` 0 to 1 before the output layer, `dense` hidden units."""
-    if not 1 <= kernel_size <= LARGEST_KERNEL:
-        raise OptionsError(f"model 'mnist': kernel_size is {kernel_size}, give 1 to {LARGEST_KERNEL}")
-    if not 0 <= dropout <= 1:
-        raise OptionsError(f"model 'mnist': dropout is {dropout}, give 0 to 1")
-    if dense < 1:
-        raise OptionsError(f"model 'mnist': dense is {dense}, give 1 or more")
-    return MnistNet(int(kernel_size), float(dropout), int(dense))
+    kernel = whole("mnist", "kernel_size", kernel_size, 1, LARGEST_KERNEL)
+    return MnistNet(kernel, share("mnist", "dropout", dropout), whole("mnist", "dense", dense, 1))
 
 
 def _parameter_range() -> list[Any]:

@@ -20,6 +20,7 @@ import yaml
 
 from nnlo.errors import NnloError, OptionsError
 from nnlo.launcher import launched_rank
+from nnlo.logs import note_error
 from nnlo.options import Options, checked, flag_of, parse_value, plain_type
 
 T = TypeVar("T", bound=Options)
@@ -87,7 +88,7 @@ class Command:
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """The options that the user gave, by field name; what was not given is absent. Raises OptionsError."""
         words = [self._whole(word) for word in (sys.argv[1:] if argv is None else argv)]
-        known, unknown = self.parser.parse_known_args(words)
+        known, unknown = self.parser.parse_known_intermixed_args(words)
         if unknown:
             raise OptionsError(f"unexpected argument {unknown[0]!r}{self._hint(unknown[0], self._flags())}")
         given = vars(known)
@@ -145,8 +146,20 @@ class Command:
 
 def positionals(sections: Sequence[type[Options]]) -> list[str]:
     """The positional options, as the usage line shows them."""
-    fields = [field for section in sections for field in dataclasses.fields(section)]
-    return [f"{field.name.upper()} " for field in fields if field.metadata["positional"]]
+    kinds = [(field, typing.get_type_hints(section)) for section in sections for field in dataclasses.fields(section)]
+    return [
+        f"{metavar_of(field)}{'...' if takes_several(hints[field.name]) else ''} "
+        for field, hints in kinds
+        if field.metadata["positional"]
+    ]
+
+
+def takes_several(hint: Any) -> bool:
+    return plain_type(hint)[0] is tuple
+
+
+def metavar_of(field: dataclasses.Field[Any]) -> str:
+    return str(field.metadata["metavar"] or field.name.split("_")[-1].upper())
 
 
 def add_argument(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
@@ -158,11 +171,11 @@ def add_argument(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
     notes = [f"one of {', '.join(choices())}"] if choices else []
     notes += [] if default in (None, (), {}) else [f"default {shown(default)}"]
     text = field.metadata["help"] + (f" ({'; '.join(notes)})" if notes else "")
-    metavar = field.metadata["metavar"] or field.name.split("_")[-1].upper()
     if field.metadata["positional"]:
-        group.add_argument(field.name, nargs="?", metavar=metavar, help=escaped(text))
+        several = "*" if takes_several(hint) else "?"
+        group.add_argument(field.name, nargs=several, metavar=metavar_of(field), help=escaped(text))
     else:
-        group.add_argument(flag_of(field.name), dest=field.name, metavar=metavar, help=escaped(text))
+        group.add_argument(flag_of(field.name), dest=field.name, metavar=metavar_of(field), help=escaped(text))
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -218,6 +231,7 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except NnloError as error:
+        note_error(str(error))
         if launched_rank() == 0:
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

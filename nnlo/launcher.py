@@ -30,3 +30,10 @@ def check_alone() -> None:
             f"{launched} processes were started and MPI sees one: launcher and MPI library do not go together; "
             "use the mpirun of that library, or srun --mpi=pmi2 (MPICH), srun --mpi=pmix (Open MPI)"
         )
+
+
+def check_single() -> None:
+    """Raises OptionsError where a launcher started several processes of a command that is one."""
+    launched = first_number(SIZE_VARIABLES, 1)
+    if launched > 1:
+        raise OptionsError(f"{launched} processes were started for what takes one: run it without mpirun")

@@ -47,7 +47,8 @@ def option(
     """Declare one field of an `Options` class: its default, its sentence of help and its limits.
 
     `choices` is a function, so that a plug-in registered later is still offered; what it returns may
-    know more names than it lists. A `positional` option is given by its place, without a flag.
+    know more names than it lists. A `positional` option is given by its place, without a flag; one that is a
+    tuple takes as many words as there are.
     """
     metadata = {
         "help": help,

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from nnlo.comm.messages import Header
+from nnlo.comm.trace import Trace
 
 T = TypeVar("T")
 
@@ -81,10 +82,11 @@ class Task(Source, Generic[T]):
 
 
 class Transport(ABC):
-    """One rank's end of a group of ranks."""
+    """One rank's end of a group of ranks; `trace` is told what the rank does when."""
 
     id: int
     peers: tuple[int, ...]
+    trace = Trace()
 
     @property
     def rank(self) -> int:

@@ -90,4 +90,4 @@ class LocalTransport(VirtualTransport):
     world: LocalWorld
 
     def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
-        return self.world.start(work, name, self.process)
+        return self.world.start(self.trace.timed(work, name, samples), name, self.process)

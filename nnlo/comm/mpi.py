@@ -18,6 +18,7 @@ from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport,
 from nnlo.comm.messages import Header
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.errors import NnloError, OptionsError, ProtocolError
+from nnlo.logs import note_error
 
 try:
     from mpi4py import MPI as MPI
@@ -55,14 +56,17 @@ class Poll(Effect[list[Source]]):
 
 
 def drive(coroutine: Any) -> Any:
-    """Run a role to its end, carrying out its effects one by one."""
+    """Run a role to its end, carrying out its effects one by one; where one fails, the role still cleans up."""
     value = None
-    while True:
-        try:
-            effect = coroutine.send(value)
-        except StopIteration as stop:
-            return stop.value
-        value = effect.perform()
+    try:
+        while True:
+            try:
+                effect = coroutine.send(value)
+            except StopIteration as stop:
+                return stop.value
+            value = effect.perform()
+    finally:
+        coroutine.close()
 
 
 class MpiWorld(World):
@@ -94,12 +98,13 @@ class MpiWorld(World):
         time.sleep(min(self.comm.rank * TURN_TO_SPEAK, LONGEST_TURN))
         where = f"nnlo: rank {self.comm.rank} on {MPI.Get_processor_name()}"
         if isinstance(error, KeyboardInterrupt):
-            print("nnlo: interrupted: all ranks end, and what was trained is lost", file=sys.stderr, flush=True)
-            abort()
-        if isinstance(error, NnloError):
-            print(f"{where}: {error}", file=sys.stderr, flush=True)
+            text = "nnlo: interrupted: all ranks end, and what was trained is lost"
+        elif isinstance(error, NnloError):
+            text = f"{where}: {error}"
         else:
-            print(f"{where} failed:\n{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
+            text = f"{where} failed:\n{''.join(traceback.format_exception(error))}"
+        note_error(text)
+        print(text, file=sys.stderr, flush=True)
         abort()
 
 
@@ -166,7 +171,7 @@ class MpiTransport(Transport):
         return work()
 
     def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
-        return ThreadTask(self._aside.submit(work, name))
+        return ThreadTask(self._aside.submit(self.trace.timed(work, name, samples), name))
 
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
         return await Poll(self, sources, deadline)

@@ -40,7 +40,7 @@ class VirtualTransport(Transport):
         return result
 
     def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
-        task = VirtualTask(work, self.world.costs.offload * samples, self)
+        task = VirtualTask(work, name, samples, self)
         queue = self._queues.setdefault(name, deque())
         queue.append(task)
         if len(queue) == 1:
@@ -66,8 +66,9 @@ class VirtualTransport(Transport):
 class VirtualTask(Task[T]):
     """Work done at once for real; its result is there when its time has passed on the host's cores."""
 
-    def __init__(self, work: Callable[[], T], seconds: float, transport: VirtualTransport) -> None:
-        self._seconds, self._transport, self._done = seconds, transport, False
+    def __init__(self, work: Callable[[], T], name: str, samples: int, transport: VirtualTransport) -> None:
+        self._name, self._samples, self._transport, self._done = name, samples, transport, False
+        self._seconds = transport.world.costs.offload * samples
         self._value: T | None = None
         self._error: Exception | None = None
         try:
@@ -76,6 +77,7 @@ class VirtualTask(Task[T]):
             self._error = error
 
     def begin(self, queue: deque[VirtualTask[Any]]) -> None:
+        self._began = self._transport.trace.now()
         if self._seconds == 0.0:
             self._end(queue)
         else:
@@ -83,6 +85,7 @@ class VirtualTask(Task[T]):
 
     def _end(self, queue: deque[VirtualTask[Any]]) -> None:
         self._done = True
+        self._transport.trace.add(self._name, self._began, self._samples)
         queue.popleft()
         self._transport.world.notify(self._transport.process, self)
         if queue:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from nnlo.data.cache import CacheSettings
 from nnlo.errors import DataError, OptionsError
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Arrays: TypeAlias = "Array | list[Array]"
+#: The rows [start, stop) of a file.
+Span: TypeAlias = "tuple[int, int]"
 
 
 class Data:
@@ -25,16 +29,23 @@ class Data:
     What is drawn at random in these methods should come from numpy or from a generator of your own: they
     run beside the training, which draws dropout from torch's global stream.
 
+    `cache` is a folder into which the listed files are copied before training, once on each host, for as
+    long as the run lasts; `copy_command` is the command that copies one, "cp {} {}". Where they are not
+    given, the environment's DATA_CACHE and DATA_COPY_COMMAND count.
+
     Arrays have the samples along axis 0; lists of arrays stand for several inputs or outputs. A row of
     `x` and the same row of `y` belong together.
     """
 
     shards_itself = False
+    #: Shuffle blocks that are read ahead of use, beyond the one in use; each is memory.
+    preloading = 0
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, cache: str | Path | None = None, copy_command: str | None = None) -> None:
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise OptionsError(f"--batch must be at least 1, not {batch_size!r}")
         self.batch_size = int(batch_size)
+        self.cached = CacheSettings.of(cache, copy_command)
         self.worker = 0
         self.num_workers = 1
         self.reads_files = False
@@ -110,6 +121,26 @@ class Data:
         """Write the samples [start, stop) of one file into `x` and `y`, which have as many rows."""
         for arrays, into in zip(self.read_rows(file, start, stop), (x, y), strict=True):
             put(file, arrays, into)
+
+    def read_spans(self, file: str, spans: Sequence[Span]) -> tuple[Arrays, Arrays]:
+        """The samples of several spans of one file, one after another."""
+        if self.whole_files:
+            x, y = self._load(file)
+            return joined([part(x, *span) for span in spans]), joined([part(y, *span) for span in spans])
+        pairs = [self.read_rows(file, *span) for span in spans]
+        return joined([x for x, _ in pairs]), joined([y for _, y in pairs])
+
+    def fill_spans(self, file: str, spans: Sequence[Span], x: Arrays, y: Arrays) -> None:
+        """Write the samples of several spans of one file into `x` and `y`, which have as many rows."""
+        if self.whole_files and len(spans) > 1:
+            for arrays, into in zip(self.read_spans(file, spans), (x, y), strict=True):
+                put(file, arrays, into)
+            return
+        at = 0
+        for start, stop in spans:
+            until = at + stop - start
+            self.fill_rows(file, start, stop, part(x, at, until), part(y, at, until))
+            at = until
 
     def _load(self, file: str) -> tuple[Arrays, Arrays]:
         return checked_pair(file, self.load_data(file))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +20,7 @@ from nnlo.errors import DataError
 
 Tensors: TypeAlias = "Tensor | list[Tensor]"
 
-#: Blocks kept in memory by one feed.
+#: Blocks kept in memory by one feed, beside those that are read ahead.
 KEPT_BLOCKS = 2
 
 
@@ -44,37 +46,78 @@ class Slot:
 
 
 class Blocks:
-    """The blocks of `order` that were asked for last, floats as the model's `dtype` (or float32 for narrow ones)."""
+    """The blocks of `order` that were asked for last, floats as the model's `dtype` (or float32 for narrow ones).
+
+    Where `data` asks for preloading, a thread of its own does all the reading, and reads what is expected
+    ahead of use. Only that thread writes into a block, and only while nobody has been given it.
+    """
 
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:
         self._data, self._index, self._order, self._dtype = data, index, order, dtype
-        self._kept: OrderedDict[int, Slot] = OrderedDict()
+        self._kept: OrderedDict[int, Future[Slot]] = OrderedDict()
+        self._room = KEPT_BLOCKS + data.preloading
+        self._thread = ThreadPoolExecutor(1, "preloading") if data.preloading else None
+        self._expected: list[int] = []
 
     def __getitem__(self, block: int) -> tuple[Tensors, Tensors]:
         """(x, y) of a block, in the order of the file list; rows beyond the last block's end mean nothing."""
-        if block in self._kept:
-            self._kept.move_to_end(block)
-        else:
-            full = len(self._kept) >= KEPT_BLOCKS
-            self._kept[block] = self._read(block, self._kept.popitem(last=False)[1] if full else None)
-        return self._kept[block].tensors
+        if block not in self._kept:
+            self._begin(block)
+        self._kept.move_to_end(block)
+        try:
+            return self._kept[block].result().tensors
+        except Exception:
+            del self._kept[block]
+            raise
+
+    def expect(self, coming: Iterable[int]) -> None:
+        """Begin to read the first blocks of `coming`, as many as are to be preloaded beside the one in use."""
+        used = next(reversed(self._kept), None)
+        ahead = (block for block in coming if block != used)
+        self._expected = [block for block, _ in zip(ahead, range(self._data.preloading), strict=False)]
+        for block in self._expected:
+            if block not in self._kept:
+                self._begin(block, used)
+        if used is not None:
+            self._kept.move_to_end(used)
+
+    def _begin(self, block: int, used: int | None = None) -> None:
+        """Read a block, into the memory of the one that was not used for longest and is not expected."""
+        victim = None
+        if len(self._kept) >= self._room:
+            victim = self._kept.pop(next(one for one in self._kept if one != used and one not in self._expected))
+        work = partial(self._read_into, block, victim)
+        self._kept[block] = self._thread.submit(work) if self._thread else settled(work)
+
+    def _read_into(self, block: int, victim: Future[Slot] | None) -> Slot:
+        return self._read(block, victim.result() if victim and not victim.exception() else None)
 
     def _read(self, block: int, slot: Slot | None) -> Slot:
         begin, end = self._order.bounds(block)
         at = 0
-        for file, start, stop in self._index.parts(begin, end):
-            until = at + stop - start
+        for file, spans in self._index.by_file(begin, end):
+            until = at + sum(stop - start for start, stop in spans)
             if slot is None:
-                samples = self._data.read_rows(file, start, stop)
+                samples = self._data.read_spans(file, spans)
                 slot = Slot.like(samples, min(self._order.buffer, self._order.samples), self._dtype)
                 for arrays, into in zip(samples, slot.part(at, until), strict=True):
                     put(file, arrays, into)
             else:
-                self._data.fill_rows(file, start, stop, *slot.part(at, until))
+                self._data.fill_spans(file, spans, *slot.part(at, until))
             at = until
         if slot is None:
             raise DataError(f"block {block} of the training data holds no sample")
         return slot
+
+
+def settled(work: Callable[[], Slot]) -> Future[Slot]:
+    """What `work` gives, done here and now."""
+    future: Future[Slot] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def stored_type(given: np.dtype[Any], model: torch.dtype) -> np.dtype[Any]:

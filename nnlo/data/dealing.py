@@ -63,12 +63,15 @@ class Dealer:
     `batches` has one entry, the common pool, or one for each of `workers`. `grain` is the largest range
     granted at a time and `unit` the number of batches behind one update. With `synchronous`, an epoch is
     shared evenly, and no worker gets a batch of the next epoch before all batches of this one are done.
+    `most_ahead` batches are what a worker would like to hold beforehand.
     """
 
     def __init__(
-        self, batches: Sequence[int], workers: Sequence[int], epochs: int, *, grain: int, unit: int, synchronous: bool
-    ) -> None:
+        self, batches: Sequence[int], workers: Sequence[int], epochs: int, *, grain: int, unit: int, synchronous: bool,
+        most_ahead: int = 0,
+    ) -> None:  # fmt: skip
         self.epochs, self.grain, self.unit, self.synchronous = epochs, grain, unit, synchronous
+        self.most_ahead = most_ahead
         self.pools = [Pool(count, epoch=0 if count else epochs) for count in batches]
         self._pool_of = {worker: self.pools[i if len(batches) > 1 else 0] for i, worker in enumerate(workers)}
         for worker, pool in self._pool_of.items():
@@ -92,6 +95,11 @@ class Dealer:
     def outstanding(self, worker: int) -> int:
         """Batches that this worker was granted and has not done."""
         return sum(granted.count for granted in self.granted[worker])
+
+    def ahead(self, worker: int) -> int:
+        """The batches that a worker may hold beforehand: few at an epoch's end, so that no other has to wait for it."""
+        pool = self._pool_of[worker]
+        return min(self.most_ahead, (pool.batches - pool.next) // (TURNS * len(pool.workers)))
 
     def grant(self, worker: int) -> Range | None:
         """The next range for a worker; None where there is none (now, or ever)."""

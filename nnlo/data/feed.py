@@ -6,7 +6,7 @@ A feed's `read` runs on a reading thread, ahead of training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nnlo.data.base import Arrays, Data, rows
 from nnlo.data.blocks import Blocks, Tensors, each, stored_type
+from nnlo.data.dealing import UNBOUNDED, Range
 from nnlo.data.index import Index
 from nnlo.data.shuffle import Order, Piece
 
@@ -37,6 +38,18 @@ class Feed(ABC):
     def read(self, epoch: int, k: int) -> Batch | None:
         """Batch k of an epoch, in memory of its own; None past the epoch's end."""
 
+    def expect(self, coming: Sequence[Range]) -> None:  # noqa: B027
+        """What is going to be read after the last batch; a feed that preloads begins with it."""
+
+    def in_order(self, epoch: int, first: int = 0, stop: int = UNBOUNDED) -> Iterator[Batch]:
+        """The batches `first` to `stop` of an epoch, as far as there are any, preloaded where this feed does that."""
+        for k in range(first, stop):
+            batch = self.read(epoch, k)
+            if batch is None:
+                return
+            self.expect([Range(epoch, k + 1, stop - k - 1)])
+            yield batch
+
 
 class SampleFeed(Feed):
     """Any batch by its number, read block by block; floats are given as `dtype`, integers as they are."""
@@ -44,6 +57,7 @@ class SampleFeed(Feed):
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:
         self._order, self._dtype = order, dtype
         self._blocks = Blocks(data, index, order, dtype)
+        self._preloads = data.preloading > 0
 
     def read(self, epoch: int, k: int) -> Batch | None:
         if k >= self._order.batches:
@@ -52,6 +66,10 @@ class SampleFeed(Feed):
         parts = [self._gather(piece) for piece in pieces]
         x, y = parts[0] if len(parts) == 1 else (joined([x for x, _ in parts]), joined([y for _, y in parts]))
         return Batch(x, y, sum(len(piece.rows) for piece in pieces))
+
+    def expect(self, coming: Sequence[Range]) -> None:
+        if self._preloads:
+            self._blocks.expect(block for dealt in coming for block in self._order.blocks_of(dealt))
 
     def _gather(self, piece: Piece) -> tuple[Tensors, Tensors]:
         x, y = self._blocks[piece.block]

@@ -7,21 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import h5py
 import numpy as np
 
 from nnlo.data.base import Array, Arrays, Data, as_list, checked_pair, one_form, put
-from nnlo.errors import DataError
+from nnlo.data.h5_files import check_filters, fault_of, names_in, open_file
+from nnlo.errors import DataError, OptionsError
 
 Adaptor: TypeAlias = Callable[[Arrays], Arrays]
 Name: TypeAlias = "str | tuple[str, Adaptor]"
 
 #: Files kept open at a time.
 OPEN_FILES = 4
-#: Names listed for a dataset that is not there.
-LISTED_NAMES = 20
 
 
 class H5Data(Data):
@@ -30,12 +30,26 @@ class H5Data(Data):
     `features_name` and `labels_name` name datasets of equal length, or groups, which stand for a list
     of datasets, alphabetical by key. A name may come with an adaptor, `("name", function)`: the
     function gets the arrays that were read and returns the arrays to train on, of the same length.
+    `preloading`: shuffle blocks (about files) that a thread reads ahead of use. Compressed and chunked
+    datasets are read as they are; filters that HDF5 itself lacks come with the package hdf5plugin.
     """
 
-    def __init__(self, batch_size: int, features_name: Name = "features", labels_name: Name = "labels") -> None:
-        super().__init__(batch_size)
+    def __init__(
+        self,
+        batch_size: int,
+        features_name: Name = "features",
+        labels_name: Name = "labels",
+        preloading: int = 0,
+        cache: str | Path | None = None,
+        copy_command: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, cache, copy_command)
+        if not isinstance(preloading, int) or preloading < 0:
+            raise OptionsError(f"--preload-data must be a whole number, at least 0, not {preloading!r}")
+        self.preloading = preloading
         self._features, self._labels = Column.of(features_name), Column.of(labels_name)
         self._open: OrderedDict[str, h5py.File] = OrderedDict()
+        self._datasets: dict[tuple[str, Column], list[h5py.Dataset]] = {}
         self._pid = os.getpid()
 
     @property
@@ -59,7 +73,8 @@ class H5Data(Data):
         if self.whole_files:
             return super().inspect_file(file)
         with self._opened(file) as handle:
-            found = {column.name: column.datasets(handle, file) for column in (self._features, self._labels)}
+            columns = (self._features, self._labels)
+            found = {column.name: self._found(column, handle, file) for column in columns}
             lengths = {name: sorted({len(dataset) for dataset in datasets}) for name, datasets in found.items()}
             if len({length for several in lengths.values() for length in several}) > 1:
                 told = ", ".join(f"'{name}' has {' and '.join(map(str, several))}" for name, several in lengths.items())
@@ -76,27 +91,36 @@ class H5Data(Data):
             return
         columns = ((self._features, x), (self._labels, y))
         with self._opened(file) as handle:
-            late = [
-                (column, column.raw(handle, file, start, stop), into)
-                for column, into in columns
-                if not column.fill(handle, file, start, stop, into)
-            ]
+            late = []
+            for column, into in columns:
+                datasets = self._found(column, handle, file)
+                if not column.fill(datasets, start, stop, into):
+                    late.append((column, column.raw(handle, datasets, start, stop), into))
         for column, raw, into in late:
             put(file, column.adapted(raw), into)
 
     def _read(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
         with self._opened(file) as handle:
-            x, y = (column.raw(handle, file, start, stop) for column in (self._features, self._labels))
+            x, y = (
+                column.raw(handle, self._found(column, handle, file), start, stop)
+                for column in (self._features, self._labels)
+            )
         return checked_pair(file, (self._features.adapted(x), self._labels.adapted(y)))
+
+    def _found(self, column: Column, handle: h5py.File, file: str) -> list[h5py.Dataset]:
+        """The column's datasets, which stay open with their file: HDF5 keeps the chunks that it unpacked last."""
+        if (file, column) not in self._datasets:
+            self._datasets[file, column] = column.datasets(handle, file)
+        return self._datasets[file, column]
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[h5py.File]:
         """The open file; handles do not survive a fork, so each process opens its own. Raises DataError."""
         if self._pid != os.getpid():
-            self._open, self._pid = OrderedDict(), os.getpid()
+            self._open, self._datasets, self._pid = OrderedDict(), {}, os.getpid()
         if file not in self._open:
             while len(self._open) >= OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
+                self._close(next(iter(self._open)))
             self._open[file] = open_file(file)
         self._open.move_to_end(file)
         try:
@@ -104,11 +128,16 @@ class H5Data(Data):
         except OSError as error:
             raise DataError(f"{file}: cannot be read: {fault_of(error)}") from None
 
+    def _close(self, file: str) -> None:
+        for column in (self._features, self._labels):
+            self._datasets.pop((file, column), None)
+        self._open.pop(file).close()
+
     def __copy__(self) -> H5Data:
         """A copy for another rank or thread, with handles of its own."""
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin._open = OrderedDict()
+        twin._open, twin._datasets = OrderedDict(), {}
         return twin
 
 
@@ -141,47 +170,21 @@ class Column:
             raise DataError(f"{file}: '{self.name}' is not a dataset of samples, nor a group of such datasets")
         if self.adaptor is None and any(item.dtype.kind not in "biufc" for item in found):
             raise DataError(f"{file}: '{self.name}' does not hold numbers: name another dataset, or give an adaptor")
+        for item in found:
+            check_filters(file, item)
         return found
 
-    def raw(self, handle: h5py.File, file: str, start: int, stop: int | None) -> Arrays:
-        arrays: list[Array] = [dataset[start:stop] for dataset in self.datasets(handle, file)]
+    def raw(self, handle: h5py.File, datasets: list[h5py.Dataset], start: int, stop: int | None) -> Arrays:
+        arrays: list[Array] = [dataset[start:stop] for dataset in datasets]
         return arrays if isinstance(handle[self.name], h5py.Group) else arrays[0]
 
     def adapted(self, arrays: Arrays) -> Arrays:
         return arrays if self.adaptor is None else self.adaptor(arrays)
 
-    def fill(self, handle: h5py.File, file: str, start: int, stop: int, into: Arrays) -> bool:
+    def fill(self, datasets: list[h5py.Dataset], start: int, stop: int, into: Arrays) -> bool:
         """Read the rows [start, stop) straight into arrays that are there; False where that cannot be done."""
-        datasets, targets = self.datasets(handle, file), as_list(into)
+        targets = as_list(into)
         direct = [one.shape[1:] for one in datasets] == [one.shape[1:] for one in targets] and self.adaptor is None
         for dataset, target in zip(datasets, targets, strict=True) if direct else ():
             dataset.read_direct(target, np.s_[start:stop])
         return direct
-
-
-def open_file(file: str) -> h5py.File:
-    """Open read-only and without locks, which network disks may lack. Raises DataError."""
-    if not os.path.isfile(file):
-        raise DataError(f"{file}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
-    try:
-        return h5py.File(file, "r", locking=False)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {fault_of(error)}") from None
-
-
-def fault_of(error: OSError) -> str:
-    """What h5py complains of, in few words."""
-    message = str(error).splitlines()[0]
-    if "truncated" in message or "eof =" in message:
-        return "truncated"
-    if "signature" in message:
-        return "not an HDF5 file"
-    return os.strerror(error.errno) if error.errno else message
-
-
-def names_in(handle: h5py.File) -> str:
-    """The datasets and groups of a file, in words."""
-    names: list[Any] = []
-    handle.visit(names.append)
-    more = f" and {len(names) - LISTED_NAMES} more" if len(names) > LISTED_NAMES else ""
-    return (", ".join(sorted(names)[:LISTED_NAMES]) or "none") + more

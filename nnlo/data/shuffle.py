@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nnlo.data.dealing import Range
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ class Order(ABC):
     def batch_pieces(self, epoch: int, k: int) -> list[Piece]:
         """Where the samples of batch k lie, in order."""
 
+    def blocks_of(self, dealt: Range) -> Iterable[int]:
+        """The blocks that a range of batches reads, in order, each once."""
+        start, stop = dealt.first * self.batch, min(dealt.stop * self.batch, self.samples)
+        return self._blocks_between(dealt.epoch, start, stop) if start < stop else ()
+
+    @abstractmethod
+    def _blocks_between(self, epoch: int, start: int, stop: int) -> Iterable[int]:
+        """The blocks that hold the places [start, stop), at least one, of an epoch's order."""
+
 
 @dataclass(frozen=True)
 class InOrder(Order):
@@ -68,6 +80,9 @@ class InOrder(Order):
         block = start // self.buffer
         begin = block * self.buffer
         return [Piece(block, np.arange(start - begin, stop - begin))]
+
+    def _blocks_between(self, epoch: int, start: int, stop: int) -> Iterable[int]:
+        return range(start // self.buffer, -(-stop // self.buffer))
 
 
 class Shuffle(Order):
@@ -91,6 +106,10 @@ class Shuffle(Order):
             pieces.append(Piece(block, self._sample_order(epoch, block)[start - begin : until - begin]))
             start, at = until, at + 1
         return pieces
+
+    def _blocks_between(self, epoch: int, start: int, stop: int) -> Iterable[int]:
+        order, ends = self._block_order(epoch)
+        return order[bisect_right(ends, start) : bisect_right(ends, stop - 1) + 1]
 
     def _permute_blocks(self, epoch: int) -> tuple[list[int], list[int]]:
         """The blocks in the epoch's order, and where each ends in it."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_model as load_safetensors
 from torch import nn
 
-from nnlo.errors import DataError
-from nnlo.model.loading import describe
 from nnlo.model.source import ModelSource, load_model
+from nnlo.model.weights import load_weights
 
 
 class ModelBuilder:
@@ -75,17 +71,3 @@ class ModelPytorch(ModelBuilder):
     def param_groups(self, model: nn.Module) -> Iterable[Mapping[str, Any]] | None:
         found: Iterable[Mapping[str, Any]] | None = self.source.param_groups(model)
         return found
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill the model from a file of weights; every tensor must be there and fit. Raises DataError."""
-    if not path.is_file():
-        raise DataError(f"weights file '{path}' is not there: give a .safetensors or .pt file")
-    try:
-        if path.suffix == ".safetensors":
-            load_safetensors(model, path)
-        else:
-            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        reason = textwrap.shorten(str(error) or describe(error), width=400)
-        raise DataError(f"weights file '{path}' does not fit the model or is damaged: {reason}") from error

@@ -134,7 +134,7 @@ class AnyClassLabels:
     def inspect(self, output: Tensor, target: Tensor) -> None:
         if not single_logit(output):
             self.several.inspect(output, target)
-        elif not bool(((target == 0) | (target.abs() == 1)).all()):
+        elif not bool(((target == 0) | (target.to(output.dtype).abs() == 1)).all()):
             raise OptionsError(f"labels {shapes(target)} of a single output are not 0 or 1, as two classes are; {FIX}")
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from nnlo.errors import NnloError, OptionsError
 
@@ -70,6 +72,26 @@ def load_file(path: Path, what: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def named_object(spec: str, what: str, kind: str, fits: Callable[[Any], bool]) -> Any:
+    """What 'package.module:name' or 'file.py:name' names, if it `fits`; `what` and `kind` ("class") go into messages.
+
+    Raises OptionsError where the place cannot be loaded or holds no such thing.
+    """
+    place, _, name = spec.rpartition(":")
+    forms = f"give module:{kind} or file.py:{kind}"
+    if not place or not name:
+        raise OptionsError(f"{what}: {forms}")
+    importable(Path.cwd())
+    if place.endswith(".py") and not Path(place).is_file():
+        raise OptionsError(f"{what}: file '{place}' is not there, {forms}")
+    with user_code(what):
+        module = load_file(Path(place), what) if place.endswith(".py") else importlib.import_module(place)
+        found = getattr(module, name, None)
+    if not fits(found):
+        raise OptionsError(f"{what}: '{place}' has no {kind} '{name}', {forms}")
+    return found
 
 
 def importable(folder: Path) -> None:

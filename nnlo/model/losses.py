@@ -5,13 +5,11 @@ Each is the mean over the samples of a batch, so that batches of any sizes combi
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.model.labels import ClassLabels, ElementLabels, LabelRule, Tensors, pairs
-from nnlo.model.loading import importable, load_file, user_code
+from nnlo.model.loading import named_object, user_code
 from nnlo.registry import Registry
 
 _EPSILON = 1e-7
@@ -194,15 +192,10 @@ def _from_torch(name: str) -> Loss:
 
 def _from_module(spec: str) -> Loss:
     """'package.module:callable' or 'file.py:callable'; a class is instantiated."""
-    place, _, attribute = spec.rpartition(":")
     what = f"loss '{spec}'"
-    importable(Path.cwd())
-    if place.endswith(".py") and not Path(place).is_file():
-        raise OptionsError(f"{what}: file '{place}' is not there, give module:callable or file.py:callable")
+    found = named_object(spec, what, "callable", fits=callable)
     with user_code(what):
-        module = load_file(Path(place), what) if place.endswith(".py") else importlib.import_module(place)
-        found = getattr(module, attribute, None)
         function = found() if isinstance(found, type) else found
     if not callable(function):
-        raise OptionsError(f"{what}: '{place}' has no callable '{attribute}', give module:callable")
+        raise OptionsError(f"{what}: a {found.__name__} cannot be called, give its class __call__(output, labels)")
     return Loss(spec, function, None)

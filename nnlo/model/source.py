@@ -16,10 +16,14 @@ from torch import nn
 from nnlo.errors import OptionsError
 from nnlo.model.loading import load_file, user_code
 
+#: The data sets of a model that names none.
+DIGITS = ("mnist", "digits")
+
 
 class ModelSource:
     """A module with `get_model(**params)` and, where it likes, `get_name()`, `get_train()`, `get_val()`,
-    `get_features()`, `get_labels()`, `param_groups(model)`, `get_model.defaults` and `get_model.parameter_range`.
+    `get_features()`, `get_labels()`, `param_groups(model)`, `get_model.defaults`, `get_model.data_sets` and
+    `get_model.parameter_range`.
 
     `what` names it in messages. Raises OptionsError where the module lacks get_model or its parts are unfit.
     """
@@ -49,6 +53,18 @@ class ModelSource:
         if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
             raise OptionsError(f"{self._what}: get_model.defaults must be a dict of options by name")
         return dict(found)
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """The ready-made data sets that fit the model, the best first: get_model.data_sets, a name or several.
+
+        A model that says nothing is taken to be one for handwritten digits.
+        """
+        found = getattr(self._get_model, "data_sets", DIGITS)
+        names = (found,) if isinstance(found, str) else found
+        if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+            raise OptionsError(f"{self._what}: get_model.data_sets must be names of data sets, not {found!r}")
+        return tuple(names)
 
     @property
     def parameter_range(self) -> list[Any]:

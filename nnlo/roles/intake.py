@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,10 +13,11 @@ from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Data
 from nnlo.data.dealing import UNBOUNDED
-from nnlo.data.feed import Feed, GeneratorFeed, SampleFeed
+from nnlo.data.feed import Batch, Feed, GeneratorFeed, SampleFeed
 from nnlo.data.index import Index
 from nnlo.data.shuffle import InOrder, Shuffle
-from nnlo.errors import DataError
+from nnlo.data.split import split
+from nnlo.errors import DataError, OptionsError
 from nnlo.roles.inspect import Sample, count_files, first_batch, first_rows
 from nnlo.training.job import BUFFER_BYTES, Job
 from nnlo.training.seeds import Purpose, derived
@@ -25,14 +26,33 @@ MakeFeed = Callable[[torch.dtype], Feed]
 
 
 @dataclass(frozen=True)
+class Part:
+    """The batches `first` to `stop` of each epoch of a feed."""
+
+    feed: MakeFeed
+    first: int = 0
+    stop: int = UNBOUNDED
+
+    def batches(self, dtype: torch.dtype) -> Iterator[Batch]:
+        return self.feed(dtype).in_order(0, self.first, self.stop)
+
+
+@dataclass(frozen=True)
 class Intake:
-    """`samples` an epoch in batches of one pool or one a worker; ranges of `grain` batches; a few samples to try."""
+    """`samples` an epoch in batches of one pool or one a worker; ranges of `grain` batches; a few samples to try.
+
+    `ahead`: batches that a worker is to hold beforehand, to preload them; `held_out`: what a split validates on.
+    `measured`: the training samples that this rank's accuracy is measured on.
+    """
 
     samples: int
     pools: tuple[int, ...]
     grain: int
     sample: Sample | None
     feed: MakeFeed
+    measured: Part
+    ahead: int = 0
+    held_out: Index | None = None
 
 
 async def training_intake(transport: Transport, job: Job) -> Intake:
@@ -47,13 +67,37 @@ async def training_intake(transport: Transport, job: Job) -> Intake:
 
 async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     index = await count_files(transport, data, job.train_files, "--train-data")
+    held_out = None
+    if job.train_split is not None:
+        index, held_out = await everywhere(transport, partial(divided, job, index))
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
     buffer = job.shuffle_buffer or whole_batches(block_size(data, index, sample), data.batch_size)
     seed = derived(job.seed, Purpose.SHUFFLE)
     shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
     feed = partial(SampleFeed, data, index, shuffle)
-    return Intake(index.samples, (shuffle.batches,), grain, sample, feed)
+    part = share_of(transport, data, index, InOrder.of(index.samples, data.batch_size, shuffle.buffer))
+    return Intake(index.samples, (shuffle.batches,), grain, sample, feed, part, data.preloading * grain, held_out)
+
+
+def share_of(transport: Transport, data: Data, index: Index, order: InOrder) -> Part:
+    """All training samples for the master; for a worker one of as many equal parts as there are workers."""
+    first, stop = 0, order.batches
+    if transport.rank:
+        first, stop = (order.batches * place // data.num_workers for place in (data.worker, data.worker + 1))
+    return Part(partial(SampleFeed, data, index, order), first, stop)
+
+
+def divided(job: Job, index: Index) -> tuple[Index, Index]:
+    """The samples to train on, and those to validate on, at least one. Raises DataError."""
+    share = job.train_split or 1.0
+    parts = split(index, share, derived(job.seed, Purpose.SPLIT))
+    if index.samples and not all(part.samples for part in parts):
+        what = "validate" if parts[0].samples else "train"
+        raise DataError(
+            f"--train-split {share:g} leaves none of {index.samples} samples to {what} on: change the share"
+        )
+    return parts
 
 
 def whole_batches(samples: int, batch: int) -> int:
@@ -81,6 +125,7 @@ def enough(index: Index, workers: int, flag: str) -> Index:
 
 async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
     """Each worker makes its own batches; how many samples an epoch has is counted once, here."""
+    await agree(transport, refusal(job, data))
     data.file_names = job.train_files[data.worker :: data.num_workers]
     look = partial(look_at_generator, data, bool(job.train_files))
     sample, in_turn, count = await everywhere(transport, look if transport.rank else lambda: (None, False, 0))
@@ -91,7 +136,24 @@ async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
         await agree(transport, DataError(fault))
     turn = (data.worker, data.num_workers) if in_turn else (0, 1)
     feed = partial(GeneratorFeed, data, turn=turn)
-    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed)
+    part = Part(feed if transport.rank else partial(GeneratorFeed, of_all(data, job)))
+    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed, part)
+
+
+def of_all(data: Data, job: Job) -> Data:
+    """The generator as one worker alone would run it, over all files."""
+    alone = copy.copy(data)
+    alone.worker, alone.num_workers, alone.file_names = 0, 1, job.train_files
+    return alone
+
+
+def refusal(job: Job, data: Data) -> OptionsError | None:
+    """Complains of options that a user's own generator does not read."""
+    for flag, given in (("--train-split", job.train_split is not None), ("--preload-data", data.preloading > 0)):
+        if given:
+            what = f"generate_data() of {type(data).__name__} makes its own batches"
+            return OptionsError(f"{flag} is not for it: {what}: drop it, or override load_data() instead")
+    return None
 
 
 def look_at_generator(data: Data, has_files: bool) -> tuple[Sample | None, bool, int]:
@@ -112,7 +174,7 @@ class Validation:
     feed: MakeFeed
 
 
-async def validation_intake(transport: Transport, job: Job) -> Validation | None:
+async def validation_intake(transport: Transport, job: Job, held_out: Index | None) -> Validation | None:
     """The validation data, None where there are none. Raises the same DataError on every rank."""
     data = copy.copy(job.val_data)
     data.worker, data.num_workers, data.file_names = 0, 1, job.val_files
@@ -121,9 +183,9 @@ async def validation_intake(transport: Transport, job: Job) -> Validation | None
             return None
         await everywhere(transport, partial(some_batch, data) if transport.rank == 0 else lambda: None)
         return Validation(None, partial(GeneratorFeed, data))
-    if not job.val_files:
+    if not job.val_files and held_out is None:
         return None
-    index = await count_files(transport, data, job.val_files, "--val-data")
+    index = held_out or await count_files(transport, data, job.val_files, "--val-data")
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, 1, "--val-data")))
     order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))
     return Validation(index.samples, partial(SampleFeed, data, index, order))

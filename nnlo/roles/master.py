@@ -13,6 +13,7 @@ from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
 from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.logs import LOG
 from nnlo.roles.account import Account
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.prefetch import DEPTH
@@ -62,11 +63,12 @@ class Master:
         self.milestones.snapshot.put(centre.arena)
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
-            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous
-        )
+            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous,
+            most_ahead=setup.intake.ahead,
+        )  # fmt: skip
         self._low_water, self._nbytes = max(2 * unit, DEPTH), nbytes
         self._most_samples = RUNAWAY * job.epochs * setup.intake.samples
-        self.clock = self.batches = self._bad_in_a_row = 0
+        self.clock = self.batches = self._bad_in_a_row = self._refused = 0
         self.pending: dict[int, Header] = {}
         self.parked: set[int] = set()
         self.strangers = set(workers)
@@ -86,7 +88,10 @@ class Master:
         for channel in self.channels.values():
             channel.post()
         while self.channels:
-            for source in await self.transport.wait([*self.channels.values(), *self.milestones.sources()]):
+            began = self.transport.trace.now()
+            ready = await self.transport.wait([*self.channels.values(), *self.milestones.sources()])
+            self.transport.trace.add("idle", began)
+            for source in ready:
                 await self.handle(source)
         if not self.dealer.finished and not self.stopping:
             self.failure = TrainingError("every worker is lost")
@@ -109,10 +114,12 @@ class Master:
         """Take in what a worker sent."""
         try:
             header = self.channels[peer].take()
-        except PeerLost:
+        except PeerLost as lost:
+            LOG.warning("%s: others take over what it had not done", lost)
             self.leave(peer)
             return
         if header.kind is Kind.BYE:
+            LOG.debug("worker %d leaves", peer)
             self.leave(peer)
         elif header.kind is Kind.HELLO:
             self.strangers.discard(peer)
@@ -169,10 +176,14 @@ class Master:
             self.release(step)
 
     def step(self, arrived: Sequence[Arrived], clock: int) -> list[Lineage]:
-        """One step of the centre, at the rate that the schedule has for the clock before it."""
+        """A step of the centre, at the rate that the schedule has for the clock before it; where updates came from."""
+        began = self.transport.trace.now()
         if self.optimizer:
             self.optimizer.scale(self._schedule.factor(clock / self._samples, self._epochs))
-        return self.stepper.step(arrived, len(self.channels))
+        lineages = self.stepper.step(arrived, len(self.channels))
+        samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
+        self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
+        return lineages
 
     def accepted(self, one: Arrived) -> bool:
         """Whether this update is to be applied; refused ones are counted, and too many in a row end the job."""
@@ -181,6 +192,9 @@ class Master:
             return one.header.samples > 0
         self.recorder.refused(one.peer, one.header.samples)
         self._bad_in_a_row += 1
+        self._refused += 1
+        if self._refused.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log
+            LOG.warning("an update of rank %d is inf or nan and refused: %d until now", one.peer, self._refused)
         if self._bad_in_a_row >= MOST_BAD_UPDATES:
             self.fail(
                 f"{MOST_BAD_UPDATES} updates in a row were inf or nan, the last from rank {one.peer}: lower --lr, "
@@ -214,9 +228,11 @@ class Master:
             self.channels[peer].send(Header(Kind.STOP), self.transport.storage(HEADER_BYTES))
             return True
         outstanding = self.dealer.outstanding(peer)
-        dealt = self.dealer.grant(peer) if outstanding < self._low_water else None
+        dealt = self.dealer.grant(peer) if outstanding < self._low_water + self.dealer.ahead(peer) else None
         if not outstanding and dealt is None:
             return False
+        if dealt:
+            LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
         dealt = dealt or Range(0, 0, 0)
         header = Header(
             Kind.REPLY,

@@ -27,7 +27,7 @@ class Owner(Protocol):
 class UnderWay:
     """A validation that runs: of which epoch's entry (None inside an epoch), and at which sample count."""
 
-    task: Task[dict[str, float]]
+    task: Task[dict[str, Any]]
     entry: Entry | None
     samples: int
 
@@ -47,10 +47,11 @@ class Milestones:
         self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history
         self.samples, self._rate = setup.intake.samples, rate
         self.snapshot = Snapshot(setup.module, setup.layout)
-        self._validator: Validator | None = None
-        if setup.validation is not None:
-            feed = setup.validation.feed(setup.layout.dtype)
-            self._validator = Validator(setup.module, feed, job.loss, job.metrics)
+        dtype = setup.layout.dtype
+        feed = setup.validation.feed(dtype) if setup.validation else None
+        training = setup.intake.measured.feed(dtype) if job.model_accuracy else None
+        self._validates = feed is not None
+        self._validator = Validator(setup.module, job.loss, job.metrics, feed, training)
         self._val_samples = (setup.validation.samples or 0) if setup.validation else 0
         self.epochs_closed = 0
         self._validated_batches = 0
@@ -79,11 +80,14 @@ class Milestones:
         return self._owner.stop_training
 
     def _begin(self, entry: Entry | None, clock: int) -> None:
-        if self._validator is None:
+        at_end = entry is not None
+        if not self._validator.wanted(at_end):
             self._complete(entry)
             return
-        self._callbacks.on_test_begin({})
-        self._under_way = UnderWay(self._validator.start(self._transport, self._val_samples), entry, clock)
+        if self._validates:
+            self._callbacks.on_test_begin({})
+        cost = self._val_samples + (self.samples if at_end and self._job.model_accuracy else 0)
+        self._under_way = UnderWay(self._validator.start(self._transport, cost, at_end), entry, clock)
 
     def sources(self) -> list[Source]:
         return [self._under_way.task] if self._under_way else []
@@ -91,7 +95,9 @@ class Milestones:
     async def settle(self) -> None:
         """Wait for the validation under way, if there is one."""
         if self._under_way:
+            began = self._transport.trace.now()
             await self._transport.wait([self._under_way.task])
+            self._transport.trace.add("validation wait", began)
             self.collect()
 
     def collect(self) -> None:
@@ -100,12 +106,16 @@ class Milestones:
             return
         ended, self._under_way = self._under_way, None
         found = ended.task.result()
-        point = {"samples": ended.samples, "epoch": ended.samples / self.samples, "seconds": self._recorder.seconds()}
-        self._history["validations"].append({**point, **found})
-        self._callbacks.on_test_end(found)
         if ended.entry is not None:
             ended.entry.update(found)
+        if self._validates:
+            self._validated({name: value for name, value in found.items() if name != "training_set"}, ended.samples)
         self._complete(ended.entry)
+
+    def _validated(self, found: Entry, clock: int) -> None:
+        point = {"samples": clock, "epoch": clock / self.samples, "seconds": self._recorder.seconds()}
+        self._history["validations"].append(validation := {**point, **found})
+        self._callbacks.on_test_end(validation)
 
     def _complete(self, entry: Entry | None) -> None:
         """An epoch's entry is whole."""

@@ -35,14 +35,30 @@ class Prefetch:
     def _fill(self) -> None:
         for place in islice(self._upcoming(), DEPTH):
             if place not in self._ahead:
-                self._ahead[place] = self._transport.offload(partial(self._feed.read, *place), "reading")
+                self._ahead[place] = self._transport.offload(partial(self._read, place, self._after(place)), "reading")
+
+    def _read(self, place: tuple[int, int], coming: list[Range]) -> Batch | None:
+        batch = self._feed.read(*place)
+        self._feed.expect(coming)
+        return batch
+
+    def _after(self, place: tuple[int, int]) -> list[Range]:
+        """What was dealt and comes after that batch."""
+        epoch, k = place
+        later = [dealt for dealt in self.ranges if (dealt.epoch, dealt.stop) > (epoch, k + 1)]
+        return [
+            Range(epoch, k + 1, dealt.stop - k - 1) if dealt.first <= k and dealt.epoch == epoch else dealt
+            for dealt in later
+        ]
 
     async def next(self) -> Batch | None:
         """The next batch; None where the worker's own generator has ended, and with it its range."""
         dealt = self.ranges[0]
         task = self._ahead[dealt.epoch, dealt.first]
         if not task.ready:
+            began = self._transport.trace.now()
             await self._transport.wait([task])
+            self._transport.trace.add("batch wait", began)
         del self._ahead[dealt.epoch, dealt.first]
         batch = task.result()
         if batch is None:

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnlo.comm.base import Task, Transport
-from nnlo.data.feed import Feed, Tensors
+from nnlo.data.feed import Feed
 from nnlo.flat import Arena, Flat, Layout
 from nnlo.model import Loss, Metric, evaluate
 
 
 class Validator:
-    """Evaluates `module`, which holds one snapshot at a time, on all batches of `feed`."""
+    """Evaluates `module`, which holds one snapshot at a time, on all batches of `feed`, None for none.
 
-    def __init__(self, module: nn.Module, feed: Feed, loss: Loss, metrics: tuple[Metric, ...]) -> None:
-        self._module, self._feed, self._loss, self._metrics = module, feed, loss, metrics
+    `training`: the training samples, to be gone through at the ends of epochs as well; None for not.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        metrics: tuple[Metric, ...],
+        feed: Feed | None,
+        training: Feed | None = None,
+    ) -> None:
+        self._module, self._loss, self._metrics = module, loss, metrics
+        self._feed, self._training = feed, training
         self._round = 0
 
-    def start(self, transport: Transport, samples: int) -> Task[dict[str, float]]:
-        """Validate what the module holds; names are those of training with val_ before them."""
-        return transport.offload(self._evaluate, "validation", samples)
+    def wanted(self, epoch_end: bool) -> bool:
+        """Whether there is anything to evaluate at this point."""
+        return self._feed is not None or (epoch_end and self._training is not None)
 
-    def _evaluate(self) -> dict[str, float]:
+    def start(self, transport: Transport, samples: int, epoch_end: bool) -> Task[dict[str, Any]]:
+        """Evaluate what the module holds, aside; `samples` is what it costs."""
+        return transport.offload(partial(self.evaluate, epoch_end), "validation", samples)
+
+    def evaluate(self, epoch_end: bool = False) -> dict[str, Any]:
+        """Here and now: the mean loss and metrics with val_ before their names, and in "training_set" those there."""
         self._round += 1
-        found = evaluate(self._module, self._batches(), self._loss, self._metrics)
-        return {f"val_{name}": value for name, value in found.items()}
+        found: dict[str, Any] = {}
+        if self._feed is not None:
+            found.update({f"val_{name}": value for name, value in self._figures(self._feed).items()})
+        if epoch_end and self._training is not None:
+            found["training_set"] = self._figures(self._training)
+        return found
 
-    def _batches(self) -> Iterator[tuple[Tensors, Tensors]]:
-        k = 0
-        while (batch := self._feed.read(self._round, k)) is not None:
-            yield batch.x, batch.y
-            k += 1
+    def _figures(self, feed: Feed) -> dict[str, float]:
+        batches = ((batch.x, batch.y) for batch in feed.in_order(self._round))
+        return evaluate(self._module, batches, self._loss, self._metrics)
 
 
 class Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -12,10 +13,10 @@ from torch import Tensor
 from nnlo.comm.base import Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range
-from nnlo.data.feed import Batch
-from nnlo.errors import ProtocolError
+from nnlo.data.feed import Batch, Tensors
+from nnlo.errors import DataError, ProtocolError
 from nnlo.flat import HEADER_BYTES, Arena, Flat
-from nnlo.model import GradientStep, ScaledStep
+from nnlo.model import GradientStep, ScaledStep, evaluate
 from nnlo.roles.prefetch import Prefetch
 from nnlo.roles.setup import Setup
 from nnlo.training.job import Job
@@ -54,12 +55,20 @@ class Worker:
         self.channel.send(Header(Kind.BYE))
 
     async def exchange(self, header: Header) -> Header:
+        trace = self.transport.trace
+        began = trace.now()
         self.channel.post()
         sent = self.channel.send(header)
+        waited = trace.now()
         await self.transport.wait([self.channel])
+        trace.add("reply wait", waited)
         if not sent.ready:
+            waited = trace.now()
             await self.transport.wait([sent])
-        return self.channel.take()
+            trace.add("send wait", waited)
+        reply = self.channel.take()
+        trace.add("exchange", began, header.nbytes, header.version, reply.version)
+        return reply
 
     def take_in(self, reply: Header) -> None:
         if reply.kind is not Kind.REPLY:
@@ -85,6 +94,7 @@ class Worker:
             began = self.transport.clock()
             await self.transport.compute(partial(self.compute, batch), batch.samples)
             busy += self.transport.clock() - began
+            self.transport.trace.add("compute", began, batch.samples)
             samples, count = samples + batch.samples, count + 1
         busy_us = round(1e6 * busy)
         header = Header(Kind.UPDATE, flags, self.version, samples, 0, first.epoch, first.first, count, busy_us)
@@ -104,6 +114,28 @@ class Worker:
         if update.data_ptr() != self.up.vector.data_ptr():
             self.up.vector.copy_(update)
         return replace(header, nbytes=len(self.up.storage))
+
+
+async def measured(transport: Transport, job: Job, setup: Setup) -> dict[str, float]:
+    """Loss and metrics of the weights that a worker had last, on its share of the training samples, and how many."""
+    samples = 0
+
+    def batches() -> Iterator[tuple[Tensors, Tensors]]:
+        nonlocal samples
+        for batch in setup.intake.measured.batches(setup.layout.dtype):
+            samples += batch.samples
+            yield batch.x, batch.y
+
+    def work() -> dict[str, float]:
+        return evaluate(setup.module, batches(), job.loss, job.metrics)
+
+    try:
+        figures = await transport.compute(work, setup.intake.samples // max(1, transport.size - 1))
+    except DataError:
+        if samples:
+            raise
+        return {"samples": 0}
+    return {"samples": samples, **figures}
 
 
 def finite(vector: Tensor) -> bool:

@@ -75,6 +75,10 @@ class TrainingArguments(Options):
     amp: str | None = option(
         None, help="mixed precision: the narrow type that workers compute in", choices=lambda: AMP, metavar="TYPE"
     )
+    model_accuracy: bool = option(False, help="measure the weights on all training samples as well, when an epoch ends")
+    worker_accuracy: bool = option(
+        False, help="measure each worker's last weights on its share of the training samples, at the end"
+    )
     seed: int = option(0, help="seed of every random choice", metavar="N", at_least=0)
     mode: str = option("downpour", help="how the ranks learn together", choices=lambda: MODES)
     wait: str = option(
@@ -135,8 +139,20 @@ class OutputArguments(Options):
         None, help="what those files are called after the model's name (default a time stamp)", metavar="NAME"
     )
     overwrite: bool = option(False, help="replace files of the same names")
+    save_model: bool = option(True, help="write the trained weights")
+    report: bool = option(False, help="write a report of the run as well, a web page that needs nothing else")
     log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
     log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
+    verbose: bool = option(False, help="the same as --log-level debug")
+
+    def check(self) -> None:
+        if self.verbose and self.log_level in ("warning", "error"):
+            raise OptionsError(f"--verbose shows more and --log-level {self.log_level} less: drop one of them")
+
+    @property
+    def level(self) -> str:
+        """The least important log lines to show."""
+        return "debug" if self.verbose else self.log_level
 
 
 def check_read(mode: str, given: Iterable[str]) -> None:

@@ -20,19 +20,27 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     scratch = path.with_name(f".nnlo-{uuid.uuid4().hex}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.touch()
-        mode = scratch.stat().st_mode
-        yield scratch
-        if scratch.stat().st_size:
-            scratch.chmod(mode)  # safetensors makes its files for the owner alone, whatever the umask
-            flush(scratch)
-            os.replace(scratch, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.touch()
+            mode = scratch.stat().st_mode
+            yield scratch
+            if scratch.stat().st_size:
+                scratch.chmod(mode)  # safetensors makes its files for the owner alone, whatever the umask
+                flush(scratch)
+                os.replace(scratch, path)
+    finally:
+        discard(scratch)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against writing `path` becomes a DataError that names it."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path}: cannot write ({reason}): make room there or name another --output") from error
-    finally:
-        discard(scratch)
 
 
 def flush(path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from typing import Any
 
-from nnlo.errors import OptionsError
+from nnlo.errors import NnloError, OptionsError, TrainingError
+from nnlo.model.loading import user_code
 
 Logs = dict[str, Any]
 
@@ -13,12 +15,22 @@ Logs = dict[str, Any]
 class Callback:
     """Base of all callbacks: subclass it and override what you need.
 
-    `manager` is set before the first hook runs. `self.manager.stop_training = True` stops the training at the next
-    validation point; `self.manager.model` is the module with the weights just validated during `on_epoch_end`.
-    An exception in a hook ends the job.
+    `manager` is set before `check` runs. `self.manager.stop_training = True` stops the training at the next
+    validation point; `self.manager.model` is the module with the weights just validated during `on_epoch_end` and
+    `on_test_end`. An exception in a hook ends the job, and names the callback and the hook.
+
+    Of Keras' hooks these are not there: `on_train_batch_begin` and `on_test_batch_*`, since batches are computed on
+    other ranks or on another thread, and `on_predict_*`. `check` and `close` are not Keras'.
     """
 
     manager: Any = None
+
+    def check(self, measured: Collection[str]) -> None:
+        """Before training: raise OptionsError for what cannot work. `measured` are the figures that entries hold,
+        for example loss, acc, val_loss, val_acc."""
+
+    def close(self) -> None:
+        """After training, also one that failed, then perhaps without any hook before: give back files and the like."""
 
     def on_train_begin(self, logs: Logs) -> None:
         """Before the first update; `logs` is empty."""
@@ -55,9 +67,8 @@ class Callbacks:
     """
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
-        self.callbacks = tuple(callbacks)
-        for callback in self.callbacks:
-            check_callback(callback)
+        self.callbacks = list(callbacks)
+        check_callbacks(self.callbacks)
         self._train_begin = self._overridden("on_train_begin")
         self._train_end = self._overridden("on_train_end")
         self._epoch_begin = self._overridden("on_epoch_begin")
@@ -69,8 +80,8 @@ class Callbacks:
     def _overridden(self, hook: str) -> tuple[Callable[..., None], ...]:
         """The hooks of that name, in order, without those that do nothing."""
         empty = getattr(Callback, hook)
-        hooks = [getattr(callback, hook) for callback in self.callbacks]
-        return tuple(one for one in hooks if getattr(one, "__func__", None) is not empty)
+        wanted = [one for one in self.callbacks if getattr(getattr(one, hook), "__func__", None) is not empty]
+        return tuple(guarded(callback, hook) for callback in wanted)
 
     @property
     def wants_updates(self) -> bool:
@@ -80,6 +91,18 @@ class Callbacks:
     def set_manager(self, manager: Any) -> None:
         for callback in self.callbacks:
             callback.manager = manager
+
+    def check(self, measured: Collection[str]) -> None:
+        """Raises OptionsError, also for what a user's own callback raises."""
+        for callback in self.callbacks:
+            with user_code(f"callback {type(callback).__name__}"):
+                callback.check(measured)
+
+    def close(self) -> None:
+        """Close each of them, also where another one fails to."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(guarded(callback, "close"))
 
     def on_train_begin(self, logs: Logs) -> None:
         for hook in self._train_begin:
@@ -110,10 +133,28 @@ class Callbacks:
             hook(logs)
 
 
-def check_callback(callback: object) -> None:
-    if isinstance(callback, type) and issubclass(callback, Callback):
-        raise OptionsError(f"callbacks: {callback.__name__} is a class: give an instance, {callback.__name__}()")
-    if not isinstance(callback, Callback):
-        raise OptionsError(
-            f"callbacks: {type(callback).__name__} is not a callback: make it a subclass of nnlo.Callback"
-        )
+def guarded(callback: Callback, hook: str) -> Callable[..., None]:
+    """The hook; what it raises names it and its callback, and is no wrong use any more."""
+    function, name = getattr(callback, hook), type(callback).__name__
+
+    def call(*args: Any) -> None:
+        try:
+            function(*args)
+        except NnloError as error:
+            raise TrainingError(f"callback {name}, {hook}: {error}") from error
+        except Exception as error:
+            error.add_note(f"raised by callback {name}, {hook}")
+            raise
+
+    return call
+
+
+def check_callbacks(callbacks: Iterable[object]) -> None:
+    """Raises OptionsError for what is not an instance of Callback."""
+    for callback in callbacks:
+        if isinstance(callback, type) and issubclass(callback, Callback):
+            raise OptionsError(f"callbacks: {callback.__name__} is a class: give an instance, {callback.__name__}()")
+        if not isinstance(callback, Callback):
+            raise OptionsError(
+                f"callbacks: {type(callback).__name__} is not a callback: make it a subclass of nnlo.Callback"
+            )

@@ -1,32 +1,140 @@
-"""The files that a run leaves behind: what they are called and how they are written."""
+"""The files that a run leaves behind: what they are called and which of them are written."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from nnlo.errors import DataError, OptionsError
+from nnlo.errors import OptionsError
 from nnlo.training.atomic import replacing
-from nnlo.training.curves import draw
+from nnlo.training.export import FORMATS
+from nnlo.training.plots.curves import draw
+from nnlo.training.report import write_report
 from nnlo.training.strict_json import dumps
+from nnlo.training.weight_files import WeightFiles, write_weights
 
-ENDINGS = {"history": "history.json", "safetensors": "weights.safetensors", "pt": "weights.pt", "curves": "curves.png"}
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run leaves beside its history and the picture of its curves; `exports` are formats of the model."""
+
+    weights: bool = True
+    report: bool = False
+    timeline: bool = False
+    exports: tuple[str, ...] = ()
+
+    def check_folder(self, folder: str | os.PathLike[str] | None) -> None:
+        """Raises OptionsError for files that are asked for where there is no folder for them."""
+        asked = {"--report": self.report, "--timeline": self.timeline, "--export": self.exports}
+        flags = [flag for flag, wanted in asked.items() if wanted]
+        if flags and folder is None:
+            raise OptionsError(f"{flags[0]} needs a folder to write to: give --output")
 
 
-class WeightFiles(NamedTuple):
-    """The same weights twice: for safetensors' load_model, and for load_state_dict."""
+class OutputFiles:
+    """`<folder>/<model>_<trial>_...`: history.json, curves.png and what is `wanted` beside them.
 
-    safetensors: Path
-    pt: Path
+    trial_name None is a time stamp. `paths` are the files to come, `written` those that came. Each is written whole or
+    not at all, so that one that is there can be trusted; callbacks add theirs, which may grow. Raises OptionsError
+    for a trial name that no file can have.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] = ".",
+        model_name: str = "model",
+        trial_name: str | None = None,
+        overwrite: bool = False,
+        wanted: Wanted | None = None,
+    ) -> None:
+        self.folder, self.overwrite, self.wanted = Path(folder), overwrite, wanted or Wanted()
+        self.trial_name = time_stamp() if trial_name is None else trial_name
+        check_name(self.trial_name)
+        self.stem = stem(model_name, self.trial_name)
+        self.history, self.curves = self.named("history.json"), self.named("curves.png")
+        self.report, self.timeline = self.named("report.html"), self.named("timeline.json")
+        self.weights = WeightFiles(self.named("weights.safetensors"), self.named("weights.pt"))
+        self.exports = {name: self.named(FORMATS[name].ending) for name in self.wanted.exports}
+        self._owners: dict[Path, object] = dict.fromkeys(self._own(), self)
+        self.written: tuple[Path, ...] = ()
+
+    def _own(self) -> list[Path]:
+        """What the run itself writes."""
+        own = [self.history, *(self.weights if self.wanted.weights else ()), self.curves, *self.exports.values()]
+        own += [self.report] if self.wanted.report else []
+        return own + ([self.timeline] if self.wanted.timeline else [])
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self._owners)
+
+    @property
+    def left(self) -> list[Path]:
+        """The files of this run that are there, those of callbacks among them."""
+        callbacks = [path for path, owner in self._owners.items() if owner is not self and path.exists()]
+        return [*self.written, *callbacks]
+
+    def named(self, ending: str) -> Path:
+        """The run's file of that ending, for example "metrics.csv"."""
+        return self.folder / f"{self.stem}_{ending}"
+
+    def claim(self, owner: object, path: Path) -> None:
+        """A callback, `owner`, leaves this one as well. Raises OptionsError for what somebody else writes."""
+        if self._owners.setdefault(path, owner) is not owner:
+            raise OptionsError(f"callbacks: {path} has a writer already, the run itself or another callback: drop one")
+
+    def check(self) -> None:
+        """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
+        check_free(self.folder, self.paths, self.overwrite, f"--output {self.folder}", "give another --trial-name")
+
+    def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
+        """All that history and module give; what is written now. Raises DataError where a file cannot be written."""
+        self.write_history(history)
+        if self.wanted.weights:
+            self.write_weights(module)
+        self.write_curves(history)
+        if self.wanted.report:
+            self.write_report(history)
+        return self.written
+
+    def write_account(self, history: Mapping[str, Any]) -> tuple[Path, ...]:
+        """What there is to tell of a run that failed: the history, and the report if one is wanted."""
+        self.write_history(history)
+        if self.wanted.report:
+            self.write_report(history)
+        return self.written
+
+    def wrote(self, *paths: Path) -> None:
+        """These were written."""
+        self.written += paths
+
+    def write_history(self, history: Mapping[str, Any]) -> Path:
+        write_history(self.history, history)
+        self.wrote(self.history)
+        return self.history
+
+    def write_report(self, history: Mapping[str, Any]) -> None:
+        write_report(self.report, history)
+        self.wrote(self.report)
+
+    def write_weights(self, module: nn.Module) -> WeightFiles:
+        write_weights(self.weights, module)
+        self.wrote(*self.weights)
+        return self.weights
+
+    def write_curves(self, history: Mapping[str, Any]) -> Path | None:
+        """The picture of the curves, None where matplotlib is not installed."""
+        with replacing(self.curves) as scratch:
+            drawn = draw(history, scratch)
+        self.wrote(*([self.curves] if drawn else []))
+        return self.curves if drawn else None
 
 
 def time_stamp(seconds: float | None = None) -> str:
@@ -38,73 +146,27 @@ def time_stamp(seconds: float | None = None) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.localtime(moment)) + f"-{int(moment % 1 * 1000):03d}"
 
 
-class OutputFiles:
-    """`<folder>/<model>_<trial>_...`: history.json, weights.safetensors, weights.pt and curves.png.
+def stem(model_name: str, trial_name: str | None) -> str:
+    """What the names of a run's files begin with; without a trial name, a time stamp is in it."""
+    return f"{model_name.replace('/', '_')}_{time_stamp() if trial_name is None else trial_name}"
 
-    trial_name None is a time stamp. Each file is written whole or not at all, so that one that is there can be trusted.
-    Raises OptionsError for a trial name that no file can have.
+
+def check_free(folder: Path, paths: Iterable[Path], overwrite: bool, what: str, otherwise: str) -> None:
+    """Raises OptionsError, about `what`, where `paths` in `folder` could not be written; leaves nothing behind.
+
+    `otherwise` is what to do where they are there and `overwrite` is not set.
     """
-
-    def __init__(
-        self,
-        folder: str | os.PathLike[str] = ".",
-        model_name: str = "model",
-        trial_name: str | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        self.folder, self.overwrite = Path(folder), overwrite
-        self.trial_name = time_stamp() if trial_name is None else trial_name
-        check_name(self.trial_name)
-        stem = f"{model_name.replace('/', '_')}_{self.trial_name}"
-        paths = {key: self.folder / f"{stem}_{ending}" for key, ending in ENDINGS.items()}
-        self.history, self.curves = paths["history"], paths["curves"]
-        self.weights = WeightFiles(paths["safetensors"], paths["pt"])
-        self.paths = tuple(paths.values())
-
-    def check(self) -> None:
-        """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
-        existing = self.folder.absolute()
-        try:
-            while not os.path.lexists(existing):
-                existing = existing.parent
-            with tempfile.TemporaryFile(dir=existing):
-                pass
-            taken = [path.name for path in self.paths if os.path.lexists(path)]
-        except OSError as error:
-            raise OptionsError(f"--output {self.folder}: cannot write there ({error.strerror}): name another") from None
-        if taken and not self.overwrite:
-            raise OptionsError(
-                f"--output {self.folder}: {', '.join(taken)} already there: give another --trial-name, or --overwrite"
-            )
-
-    def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
-        """Everything; returns the files that there are now. Raises DataError where one cannot be written."""
-        written = [self.write_history(history), *self.write_weights(module)]
-        drawn = self.write_curves(history)
-        return (*written, drawn) if drawn else tuple(written)
-
-    def write_history(self, history: Mapping[str, Any]) -> Path:
-        write_history(self.history, history)
-        return self.history
-
-    def write_weights(self, module: nn.Module) -> WeightFiles:
-        """All parameters and buffers, also frozen ones, on the CPU; tied ones are stored once and loaded as tied."""
-        state = detached(module)
-        try:
-            with replacing(self.weights.safetensors) as scratch:
-                save_file(untied(state), scratch, metadata={"format": "pt"})
-            with replacing(self.weights.pt) as scratch, open(scratch, "wb") as file:
-                torch.save(state, file)
-        except (SafetensorError, RuntimeError) as error:  # what the two make of a full disk
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{self.folder}: cannot write the weights ({reason}): make room there") from error
-        return self.weights
-
-    def write_curves(self, history: Mapping[str, Any]) -> Path | None:
-        """The picture of the curves, None where matplotlib is not installed."""
-        with replacing(self.curves) as scratch:
-            drawn = draw(history, scratch)
-        return self.curves if drawn else None
+    existing = folder.absolute()
+    try:
+        while not os.path.lexists(existing):
+            existing = existing.parent
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        taken = [path.name for path in paths if os.path.lexists(path)]
+    except OSError as error:
+        raise OptionsError(f"{what}: cannot write there ({error.strerror}): name another") from None
+    if taken and not overwrite:
+        raise OptionsError(f"{what}: {', '.join(taken)} already there: {otherwise}, or --overwrite")
 
 
 def write_history(path: Path, history: Mapping[str, Any]) -> None:
@@ -118,35 +180,3 @@ def check_name(trial_name: str) -> None:
         raise OptionsError(f"--trial-name {trial_name!r} cannot be part of a file name: use letters, digits, - and _")
     if len(trial_name.encode()) > 150:
         raise OptionsError(f"--trial-name has {len(trial_name.encode())} bytes: at most 150 fit into a file name")
-
-
-def detached(module: nn.Module) -> dict[str, Any]:
-    """The module's state_dict with every tensor in memory of its own; tied ones remain one.
-
-    Parameters that are parts of one large tensor would otherwise each be saved with the whole of it.
-    """
-    state: dict[str, Any] = module.state_dict()
-    copies: dict[tuple[object, ...], Tensor] = {}
-    for name, value in state.items():
-        if isinstance(value, Tensor):
-            key = identity(name, value)
-            if key not in copies:
-                copies[key] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            state[name] = copies[key]
-    return state
-
-
-def identity(name: str, tensor: Tensor) -> tuple[object, ...]:
-    """Equal for tensors that are the same memory, seen in the same way."""
-    if tensor.numel() == 0:
-        return (name,)
-    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
-
-
-def untied(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Each tensor under the first of its names in alphabetical order, as safetensors does it; no other values."""
-    names: dict[int, str] = {}
-    for name in sorted(state):
-        if isinstance(state[name], Tensor):
-            names.setdefault(id(state[name]), name)
-    return {name: state[name] for name in names.values()}

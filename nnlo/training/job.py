@@ -21,7 +21,9 @@ class Job:
 
     `optimizer` is the master's, None where the mode has none; `schedule` is that of its rate. `amp` is the narrow
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
-    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES.
+    epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
+    of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
+    the centre is measured on the training samples, and each worker on its share of them.
     """
 
     data: Data
@@ -39,6 +41,9 @@ class Job:
     shuffle_buffer: int | None = None
     schedule: Schedule = field(default_factory=Schedule.of)
     amp: torch.dtype | None = None
+    train_split: float | None = None
+    model_accuracy: bool = False
+    worker_accuracy: bool = False
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     MODEL = 0  # initial weights: the same on every rank
     RANK = 1  # dropout and whatever user code draws: one stream a rank
     SHUFFLE = 2  # the order of the samples: the same on every rank
+    SPLIT = 3  # which samples validate: the same on every rank
 
 
 def derived(seed: int, purpose: Purpose, peer: int = 0) -> int:

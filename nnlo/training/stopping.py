@@ -11,33 +11,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, ClassVar
 
 from nnlo.errors import OptionsError
-from nnlo.model import METRICS
 from nnlo.training.callbacks import Callback, Logs
+from nnlo.training.measured import canonical, measured_figure
 
 Compare = Callable[[float, float], bool]
 COMPARISONS: dict[str, Compare] = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
-
-
-def figure_name(text: str) -> str:
-    """The name of a figure in histories: "val_accuracy" is "val_acc"."""
-    prefix = "val_" if text.startswith("val_") else ""
-    bare = text.removeprefix(prefix)
-    return prefix + (METRICS.canonical(bare) if bare in METRICS else bare)
-
-
-def check_figure(name: str, what: str, metrics: Sequence[str], validates: bool) -> None:
-    """Raises OptionsError, beginning with `what`, unless a training on `metrics` computes the figure `name`."""
-    known = [*metrics, *(f"val_{metric}" for metric in metrics if validates)]
-    if name in known:
-        return
-    fix = "give --val-data" if not validates and name.startswith("val_") else f"choose one of {', '.join(known)}"
-    raise OptionsError(f"{what}: '{name}' is not computed: {fix}")
 
 
 class StoppingRule(Callback):
@@ -61,9 +45,8 @@ class StoppingRule(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         self.begin()
 
-    def check(self, metrics: Sequence[str], validates: bool) -> None:
-        """Raises OptionsError where the figure is not computed."""
-        check_figure(self.metric, self.flag, metrics, validates)
+    def check(self, measured: Collection[str]) -> None:
+        measured_figure(self.metric, measured, self.flag)
 
     def on_test_end(self, logs: Logs) -> None:
         if self.metric.startswith("val_"):
@@ -91,7 +74,7 @@ class EarlyStopping(StoppingRule):
     flag: ClassVar[str] = "--early-stopping"
 
     def __post_init__(self) -> None:
-        self.metric = figure_name(self.metric)
+        self.metric = canonical(self.metric)
         if self.comparison not in ("<", ">", "~<", "~>"):
             raise OptionsError(f"{self.flag}: comparison {self.comparison!r} is none of <, >, ~<, ~>")
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
@@ -145,7 +128,7 @@ class TargetMetric(StoppingRule):
     flag: ClassVar[str] = "--target-metric"
 
     def __post_init__(self) -> None:
-        self.metric = figure_name(self.metric)
+        self.metric = canonical(self.metric)
         if self.comparison not in COMPARISONS:
             raise OptionsError(f"{self.flag}: comparison {self.comparison!r} is none of {', '.join(COMPARISONS)}")
         if not isinstance(self.target, (int, float)) or not math.isfinite(self.target):
@@ -181,9 +164,3 @@ def stopping_rules(early_stopping: Any, target_metric: Any) -> list[StoppingRule
         if given is not None:
             rules.append(given if isinstance(given, kind) else kind.of(given))
     return rules
-
-
-def check_rules(rules: Sequence[StoppingRule], metrics: Sequence[str], validates: bool) -> None:
-    """Raises OptionsError where a rule watches what is not computed."""
-    for rule in rules:
-        rule.check(metrics, validates)

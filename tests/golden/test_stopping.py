@@ -76,8 +76,8 @@ def test_both_rules_together_and_their_record() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"early_stopping": "val_f1,<,2"}, "--early-stopping: 'val_f1' is not computed: choose one of loss, acc, val_"),
-        ({"target_metric": "f1,>,2"}, "--target-metric: 'f1' is not computed"),
+        ({"early_stopping": "val_f1,<,2"}, "--early-stopping val_f1: not measured: choose one of loss, acc, val_"),
+        ({"target_metric": "f1,>,2"}, "--target-metric f1: not measured"),
         ({"early_stopping": "val_loss;<;2"}, "--early-stopping 'val_loss;<;2': expected metric"),
     ],
 )
@@ -89,5 +89,8 @@ def test_what_is_not_computed_is_refused_before_training(options: dict[str, Any]
 
 def test_a_validation_figure_needs_validation_data() -> None:
     algo = Algo("sgd", loss="sparse_categorical_crossentropy")
-    with pytest.raises(OptionsError, match="--target-metric: 'val_acc' is not computed: give --val-data"):
+    with pytest.raises(
+        OptionsError,
+        match="--target-metric val_acc: not measured: choose one of loss, acc; val_ figures need --val-data",
+    ):
         train_here(VirtualWorld(2), Rows(X, Y, 8), algo, linear, target_metric="val_acc,>,0.5")

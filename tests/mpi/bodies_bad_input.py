@@ -72,6 +72,18 @@ def manager(
     return MPIManager(comm, data, algo or Algo("sgd", lr=0.1), builder, epochs, files, val, **options)
 
 
+def body_a_file_that_cannot_be_copied(comm: MPI.Comm) -> None:
+    with shared_folder(comm) as folder:
+        on_rank_0(comm, lambda: write_h5(folder / "good.h5"))
+        files = [str(folder / name) for name in ("good.h5", "gone.h5")]
+        for command in (None, "cp {} {}"):
+            data = H5Data(10, cache=folder / "cached", copy_command=command)
+            said = refused(comm, DataError, lambda data=data: manager(comm, data, files))  # type: ignore[misc]
+            assert said.startswith(f"{files[1]}: ") and "No such file" in said
+            comm.Barrier()
+            assert not list((folder / "cached").iterdir())
+
+
 def body_every_bad_file_is_named(comm: MPI.Comm) -> None:
     with shared_folder(comm) as folder:
 

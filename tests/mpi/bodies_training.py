@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from mpi4py import MPI
 from torch import nn
 
-from nnlo import Algo, Data
+from nnlo import Algo, Data, H5Data
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.training.strict_json import dumps
 from tests.jobs import Batch, Batches, Rows, Run, cut, labelled, same_bits, train, train_here
@@ -232,6 +235,27 @@ def body_history_has_its_schema(comm: MPI.Intracomm) -> None:
         check_schema(point, VALIDATION)
     assert {2.0} < {point["epoch"] for point in history["validations"]}
     assert len(history["validations"]) >= 5
+
+
+def body_training_on_copies_and_a_split_is_the_same(comm: MPI.Intracomm) -> None:
+    made = tempfile.TemporaryDirectory() if comm.rank == 0 else None
+    folder = Path(comm.bcast(made and made.name))
+    if made:
+        with h5py.File(folder / "x.h5", "w") as file:
+            file["features"], file["labels"] = X, Y
+    comm.Barrier()
+    plain, copied = (
+        train(
+            comm, H5Data(10, preloading=n, cache=cache), Algo("sgd", lr=0.1, synchronous=True), network, epochs=2,
+            train_list=[str(folder / "x.h5")], train_split=0.7, shuffle_buffer=30,
+        )
+        for n, cache in ((0, None), (2, folder / "cached"))
+    )  # fmt: skip
+    if plain is not None and copied is not None:
+        assert same_bits(plain.state, copied.state) and plain.last["val_loss"] == copied.last["val_loss"]
+        assert not list((folder / "cached").iterdir())
+    if made:
+        made.cleanup()
 
 
 def body_another_seed_gives_other_weights(comm: MPI.Intracomm) -> None:

@@ -168,13 +168,15 @@ class Builder(ModelBuilder):
 class Hook(Callback):
     def on_epoch_end(self, epoch, logs):
         {hook}
+    def close(self):
+        {close}
 
 manager = MPIManager(comm, Lines(5), Algo("sgd", lr=0.1), Builder(comm), 40, ["a", "b"], None,
                      callbacks=[Hook()], output=None)
 {before}
 manager.train()
 """
-HARMLESS = {"load": "pass", "forward": "pass", "hook": "pass", "before": "pass"}
+HARMLESS = {"load": "pass", "forward": "pass", "hook": "pass", "close": "pass", "before": "pass"}
 
 
 def script(folder: Path, **parts: str) -> list[Path]:
@@ -203,9 +205,12 @@ def test_exception_in_load_data(tmp_path: Path) -> None:
 
 
 def test_exception_in_a_callback(tmp_path: Path) -> None:
-    result = ended(script(tmp_path, hook="raise LookupError(f'epoch {epoch}')"), tmp_path, "LookupError: epoch 0")
+    program = script(tmp_path, hook="raise LookupError(f'epoch {epoch}')", close="open('closed', 'x').close()")
+    result = ended(program, tmp_path, "LookupError: epoch 0")
     failed(result, "LookupError: epoch 0")
     assert "nnlo: rank 0 on " in result.stderr, result
+    assert result.stderr.count("raised by callback Hook, on_epoch_end") == 1, result
+    assert (tmp_path / "closed").exists()
 
 
 def test_rank_that_never_trains(tmp_path: Path, mpi: str) -> None:

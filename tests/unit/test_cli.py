@@ -95,6 +95,7 @@ def test_switches_and_values(words: list[str], given: dict[str, Any]) -> None:
         (["--tiral_name", "x"], "unknown option --tiral-name: did you mean --trial-name?"),
         (["--zzz"], "unknown option --zzz: Tool --help lists the options"),
         (["-lr", "3"], "unexpected argument '-lr': did you mean --lr?"),
+        (["one", "--lr", "2", "two"], "unexpected argument 'two': Tool --help lists the options"),
         (["one", "two"], "unexpected argument 'two': Tool --help lists the options"),
         (["--lr"], "--lr: expected one argument (see Tool --help)"),
         (["--lr", "x"], "--lr must be a number, not 'x'"),
@@ -105,6 +106,34 @@ def test_switches_and_values(words: list[str], given: dict[str, Any]) -> None:
 )
 def test_wrong_words(words: list[str], message: str) -> None:
     assert complaint(*words) == message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Options):
+    """Several things"""
+
+    files: tuple[str, ...] = option((), help="what to read", metavar="FILE", positional=True)
+    lr: float = option(0.1, help="rate")
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ([], {}),
+        (["a,b"], {"files": ("a,b",)}),
+        (["a", "--lr", "2", "b", "c"], {"files": ("a", "b", "c"), "lr": 2.0}),
+        (["--lr", "2", "a", "b"], {"files": ("a", "b"), "lr": 2.0}),
+    ],
+)
+def test_several_words_by_their_places(words: list[str], given: dict[str, Any]) -> None:
+    assert Command("Tool", "Does it.", [Several]).parse(words) == given
+
+
+def test_usage_of_several_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Command("Tool", "Does it.", [Several]).parse(["--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: Tool FILE... [options]\n") and "what to read\n" in text
 
 
 def test_a_switch_takes_no_value() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from nnlo.data.base import rows
-from nnlo.data.h5 import LISTED_NAMES, OPEN_FILES, H5Data
+from nnlo.data.h5 import OPEN_FILES, H5Data
+from nnlo.data.h5_files import LISTED_NAMES
 from nnlo.errors import DataError, OptionsError
 
 

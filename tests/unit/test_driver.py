@@ -118,6 +118,9 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Driver:
         ("--trial-name a/b", ["--trial-name 'a/b'"]),
         ("--log-file gone/x.log", ["--log-file gone/x.log"]),
         ("--log-level loud", ["--log-level", "debug, info"]),
+        ("--verbose", ["--verbose shows more and --log-level warning less"]),
+        ("--monitor 0", ["--monitor must be at least 0.01, not 0"]),
+        ("--monitor often", ["--monitor must be a number, not 'often'"]),
         ("--config gone.yaml", ["--config gone.yaml"]),
         ("--config file.py", ["--config"]),
     ],
@@ -225,14 +228,30 @@ def test_every_flag_has_a_sentence_of_help(capsys: pytest.CaptureFixture[str]) -
     assert places == sorted(places)
 
 
+def test_no_weights_where_none_are_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mlp_t_weights.pt").write_bytes(b"old")
+    trained(*OK, "--trial-name", "t", "--no-save-model")
+    assert Path("mlp_t_weights.pt").read_bytes() == b"old" and not Path("mlp_t_weights.safetensors").exists()
+    said = capsys.readouterr().out
+    assert "mlp_t_history.json" in said and "weights" not in said
+
+
+def test_a_report_where_one_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*OK, "--trial-name", "plain")
+    trained(*OK, "--trial-name", "t<b>", "--report")
+    assert "  mlp_t<b>_report.html\n" in capsys.readouterr().out
+    assert "t&lt;b&gt;" in Path("mlp_t<b>_report.html").read_text()
+    assert not Path("mlp_plain_report.html").exists()
+
+
 def test_get_data_names_the_sets(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv, said in (([], "GetData digits or GetData mnist"), (["digit"], "choose one of digits, mnist")):
+    for argv, said in (([], "GetData digits or GetData mnist"), (["digit"], "choose one of cifar10, digits, mnist")):
         with pytest.raises(SystemExit) as left:
             GetData.main(argv)
         assert left.value.code == 2 and said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["TrainingDriver.py", "GetData.py"])
+@pytest.mark.parametrize("script", ["TrainingDriver.py", "GetData.py", "PlotHistory.py"])
 def test_drivers_run_as_scripts(script: str) -> None:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -241,3 +260,23 @@ def test_drivers_run_as_scripts(script: str) -> None:
     assert done.returncode == 2
     name = script.removesuffix(".py")
     assert done.stderr == f"{name}: unknown option --nonsense: {name} --help lists the options\n"
+
+
+def test_a_watched_run_leaves_its_timeline_and_its_load(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*OK, "--trial-name", "t", "--timeline", "--monitor", "0.5")
+    assert "  mlp_t_timeline.json\n" in capsys.readouterr().out
+    assert json.loads(Path("mlp_t_timeline.json").read_text())["traceEvents"]
+    found = history("mlp_t_history.json")
+    assert found["monitor"]["0"]["memory_bytes"] and found["arguments"]["monitor"] == 0.5
+
+
+def test_a_timeline_of_before_is_neither_lost_nor_shown(refused: Driver, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mlp_t_timeline.json").touch()
+    assert "mlp_t_timeline.json already there" in refused(*OK, "--trial-name", "t", "--timeline")
+    trained(*OK, "--trial-name", "t")
+    assert "timeline" not in capsys.readouterr().out
+
+
+def test_verbose_shows_what_debug_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(*MLP, *DATA, "--epochs", "1", "--trial-name", "t", "--verbose")
+    assert "batches 0 to 0" in capsys.readouterr().err

@@ -17,7 +17,7 @@ LAYERS = (
     ("algos",),
     ("comm", "data", "model"),
     ("training",),
-    ("threads", "roles"),
+    ("threads", "roles", "callbacks"),
     ("manager",),
     ("optimize", "experiments"),
     ("cli", "manual", "drivers", "models"),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from torch import nn
 
 from nnlo import Algo, MPIManager
+from nnlo.errors import OptionsError, TrainingError
 from tests.jobs import Built, Rows, labelled
 
 
-def manager(val_list: list[str] | None) -> MPIManager:
-    data, builder = Rows(*labelled(40), 8), Built(lambda: nn.Linear(8, 4))
-    return MPIManager(None, data, Algo("sgd"), builder, 2, ["all"], val_list, output=None)
+def manager(val_list: list[str] | None, output: Path | None = None, **options: Any) -> MPIManager:
+    data, builder = options.pop("data", Rows(*labelled(40), 8)), Built(lambda: nn.Linear(8, 4))
+    return MPIManager(None, data, Algo("sgd"), builder, 2, ["all"], val_list, output=output, **options)
 
 
 def test_the_figure_of_merit_is_the_last_validation_loss_or_else_the_training_loss() -> None:
@@ -33,3 +37,27 @@ def test_details_are_the_history(tmp_path: Path) -> None:
     made.record_details(tmp_path / "details.json")
     assert history is not None
     assert json.loads((tmp_path / "details.json").read_text())["epochs"] == history["epochs"]
+
+
+def endings(folder: Path) -> set[str]:
+    return {path.name.removeprefix("Built_t_") for path in folder.iterdir()} - {"curves.png"}
+
+
+def test_weights_and_report_are_written_as_asked_for(tmp_path: Path) -> None:
+    manager(None, tmp_path / "a", trial_name="t", save_model=False, report=True).train()
+    assert endings(tmp_path / "a") == {"history.json", "report.html"}
+    manager(None, tmp_path / "b", trial_name="t").train()
+    assert endings(tmp_path / "b") == {"history.json", "weights.pt", "weights.safetensors"}
+
+
+def test_a_run_that_fails_leaves_its_report_too(tmp_path: Path) -> None:
+    x, y = labelled(40)
+    with pytest.raises(TrainingError) as caught:
+        manager(None, tmp_path, data=Rows(x * np.nan, y, 2), trial_name="t", report=True).train()
+    assert endings(tmp_path) == {"history.json", "report.html"}
+    assert str(caught.value)[:20] in (tmp_path / "Built_t_report.html").read_text()
+
+
+def test_a_report_needs_a_folder() -> None:
+    with pytest.raises(OptionsError, match=r"--report needs a folder.*--output"):
+        manager(None, report=True)

@@ -260,7 +260,8 @@ def test_a_callable_of_the_current_folder_gets_the_labels_untouched(in_folder):
         ("math:no_such", "loss 'math:no_such': 'math' has no callable 'no_such'"),
         ("math:pi", "loss 'math:pi': 'math' has no callable 'pi'"),
         ("bad.py:loss", "loss 'bad.py:loss', line 2: ZeroDivisionError: division by zero"),
-        (":loss", "loss ':loss': ValueError"),
+        (":loss", "loss ':loss': give module:callable or file.py:callable"),
+        ("decimal:Decimal", "loss 'decimal:Decimal': a Decimal cannot be called"),
     ],
 )
 def test_a_callable_that_cannot_be_had_is_one_line(spec, message, in_folder):

@@ -425,7 +425,7 @@ def test_get_data_and_again(capsys, home):
     ("words", "said"),
     [
         ([], "GetData digits or GetData mnist"),
-        (["imagenet"], "unknown data set 'imagenet': choose one of digits, mnist"),
+        (["imagenet"], "unknown data set 'imagenet': choose one of cifar10, digits, mnist"),
         (["digits", "--source", "."], "--source"),
         (["digits", "--train-pieces", "0"], "--train-pieces must be at least 1"),
         (["digits", "--train-pieces", "many"], "--train-pieces must be a whole number"),

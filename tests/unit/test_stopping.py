@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlo.errors import OptionsError
-from nnlo.training.stopping import EarlyStopping, TargetMetric, check_figure, stopping_rules
+from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 
 VALUES = st.lists(st.integers(-3, 3).map(lambda n: n / 2) | st.just(math.nan), max_size=30)
 PATIENCE = st.integers(1, 6)
@@ -102,10 +102,6 @@ def test_wrong_parts_are_named(kind: Any, text: str, said: str) -> None:
 
 
 def test_a_figure_that_is_not_computed() -> None:
-    check_figure("val_acc", "--x", ("loss", "acc"), validates=True)
-    with pytest.raises(OptionsError, match="--x: 'val_f1' is not computed: choose one of loss, acc, val_loss, val_acc"):
-        check_figure("val_f1", "--x", ("loss", "acc"), validates=True)
-    with pytest.raises(OptionsError, match="--x: 'val_acc' is not computed: give --val-data"):
-        check_figure("val_acc", "--x", ("loss", "acc"), validates=False)
-    with pytest.raises(OptionsError, match="choose one of loss, acc"):
-        check_figure("mae", "--x", ("loss", "acc"), validates=False)
+    EarlyStopping.of("val_accuracy,>,2").check(("loss", "acc", "val_loss", "val_acc"))
+    with pytest.raises(OptionsError, match="--target-metric val_f1: not measured: choose one of loss, acc, val_loss"):
+        TargetMetric.of("val_f1,>,1").check(("loss", "acc", "val_loss", "val_acc"))

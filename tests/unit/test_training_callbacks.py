@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnlo.errors import OptionsError
+from nnlo.errors import DataError, OptionsError, TrainingError
 from nnlo.training.callbacks import Callback, Callbacks
 
 CALLS = {
@@ -85,3 +85,51 @@ def test_an_exception_is_not_swallowed() -> None:
 def test_what_is_no_callback_is_refused(wrong: object, told: str) -> None:
     with pytest.raises(OptionsError, match=told):
         Callbacks([wrong])
+
+
+def test_a_hook_that_raises_is_named() -> None:
+    class Bad(Callback):
+        def on_epoch_end(self, epoch, logs):
+            raise KeyError(epoch)
+
+        def on_test_end(self, logs):
+            raise DataError("x.csv: cannot write")
+
+    with pytest.raises(KeyError) as caught:
+        Callbacks([Bad()]).on_epoch_end(3, {})
+    assert caught.value.__notes__ == ["raised by callback Bad, on_epoch_end"]
+    with pytest.raises(TrainingError, match=r"^callback Bad, on_test_end: x.csv: cannot write$"):
+        Callbacks([Bad()]).on_test_end({})
+
+
+def test_what_a_check_raises_is_wrong_use() -> None:
+    class Bad(Callback):
+        def check(self, measured):
+            raise ValueError(f"cannot have {measured}")
+
+    class Worse(Callback):
+        def check(self, measured):
+            raise OptionsError("--flag: wrong")
+
+    with pytest.raises(OptionsError, match=r"^callback Bad: ValueError: cannot have \['loss'\]$"):
+        Callbacks([Bad()]).check(["loss"])
+    with pytest.raises(OptionsError, match=r"^--flag: wrong$"):
+        Callbacks([Worse()]).check(["loss"])
+
+
+def test_all_are_closed_in_order_though_one_fails() -> None:
+    closed: list = []
+
+    class Good(Callback):
+        def close(self):
+            closed.append(self)
+
+    class Bad(Good):
+        def close(self):
+            super().close()
+            raise LookupError
+
+    callbacks = [Good(), Bad(), Good()]
+    with pytest.raises(LookupError) as caught:
+        Callbacks(callbacks).close()
+    assert closed == callbacks and caught.value.__notes__ == ["raised by callback Bad, close"]

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nnlo.training.curves import draw, metric_names, pair
 from nnlo.training.files import OutputFiles
-
-
-def history(epochs: int, metrics: tuple[str, ...] = ("acc",), validated: bool = True, points: int = 1) -> dict:
-    names = ("loss", *metrics)
-    entries = [
-        {
-            "epoch": epoch,
-            **dict.fromkeys(names, 1.0 / epoch),
-            **({f"val_{name}": 2.0 / epoch for name in names} if validated else {}),
-            "staleness": {"mean": 1.0, "max": 2, "histogram": [0, 1]},
-            "samples_per_second": 100.0,
-            "lr": 0.1,
-            "ranks": {"1": {"samples_per_second": 40.0}, "2": {"samples_per_second": 60.0}},
-        }
-        for epoch in range(1, epochs + 1)
-    ]
-    validations = [{"epoch": i / points, "val_loss": 3.0, "val_acc": 0.5} for i in range(1, epochs * points + 1)]
-    return {"model": "m", "trial": "t", "epochs": entries, "validations": validations if validated else []}
-
+from nnlo.training.plots.curves import draw
+from nnlo.training.plots.overlay import draw_overlay, figures_to_compare
+from nnlo.training.plots.series import EPOCHS, axis_of, best, delay_map, figure, metric_names, pair
+from tests.histories import history
 
 NO_FIGURES = {**history(2), "parameters": 21840, "ranks": 3, "seconds": 1.5}
 for number in NO_FIGURES["epochs"]:
     number.update(loss=math.nan, acc=None, lr=None, samples_per_second=math.nan)
     number["ranks"].pop("2")
+
+IN_STEP = history(3)
+for number in IN_STEP["epochs"]:
+    number["staleness"] = {"mean": 0.0, "max": 0, "histogram": [4]}
+
+MANY_RANKS = history(2)
+for number in MANY_RANKS["epochs"]:
+    number["ranks"] = {str(rank): {"samples_per_second": 1.0} for rank in range(1, 65)}
 
 CASES = {
     "one epoch": history(1),
@@ -43,6 +36,9 @@ CASES = {
     "many epochs": history(100),
     "validations inside epochs": history(2, points=4),
     "nothing finite": NO_FIGURES,
+    "never stale": IN_STEP,
+    "many ranks": MANY_RANKS,
+    "no staleness": {"epochs": [{"epoch": 1, "loss": 1.0}]},
     "no epochs": {"model": "m", "epochs": []},
 }
 
@@ -74,10 +70,78 @@ def test_the_other_way_of_drawing_is_left_alone(tmp_path: Path) -> None:
 
 def test_every_validation_is_a_point_where_there_are_more_than_epochs() -> None:
     trained, validated = pair(history(2, points=4), "acc")
-    assert trained.epochs == [1.0, 2.0] and trained.values == [1.0, 0.5]
-    assert validated.name == "val_acc" and validated.epochs == [i / 4 for i in range(1, 9)]
+    assert trained.places == [1.0, 2.0] and trained.values == [1.0, 0.5]
+    assert validated.name == "val_acc" and validated.places == [i / 4 for i in range(1, 9)]
     assert validated.values == [0.5] * 8
 
 
 def test_metrics_are_what_is_neither_the_loss_nor_a_count() -> None:
     assert metric_names(history(2, metrics=("top5", "acc"))) == ["top5", "acc"]
+
+
+@pytest.mark.parametrize(("along", "metric"), [("seconds", None), ("samples", "loss"), ("samples", "acc")])
+def test_other_axes_and_a_chosen_metric(
+    along: str, metric: str | None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("matplotlib")
+    runs = {"one": history(4), "two": history(2, points=3), "a" * 99: history(1, validated=False)}
+    draw_overlay(runs, tmp_path / "a.png", along, metric)
+    assert draw(history(3, metrics=("acc", "top5")), tmp_path / "b.png", along, metric)
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("a.png", "b.png"))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def svg_of(tmp_path: Path, make: Callable[[Path], object]) -> str:
+    pytest.importorskip("matplotlib")
+    make(tmp_path / "x.svg")
+    return (tmp_path / "x.svg").read_text()
+
+
+def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
+    run = {**history(3), "arguments": {"mode": "downpour", "batch": 50, "optimizer": {"name": "adam", "lr": 0.5}}}
+    text = svg_of(tmp_path, lambda path: draw(run, path))
+    for part in ("m  t", "adam lr 0.5", "batch 50", "training  0.3333", "mean 1, largest 2", "all 2 workers: mean 100"):
+        assert part in text
+    assert "steps of the master while an update was computed" in text
+    assert "epoch" in text and "of training" not in text
+    assert "another" in svg_of(tmp_path, lambda path: draw(run, path, "seconds", "acc", "another"))
+
+
+def test_runs_beside_one_another_are_named_with_their_last_figure(tmp_path: Path) -> None:
+    runs = {"first": history(4), "other": history(2, validated=False)}
+    text = svg_of(tmp_path, lambda path: draw_overlay(runs, path, "seconds"))
+    for part in ("first   0.5000", "other   0.5000 (training)", "Accuracy, validation", "seconds of training"):
+        assert part in text
+
+
+def test_what_is_compared_is_what_all_runs_know() -> None:
+    one, two = history(1, metrics=("acc", "top5")), history(1, metrics=("top5",))
+    assert figures_to_compare([one, two], None) == ["loss", "top5"]
+    assert figures_to_compare([one], "top5") == ["loss", "top5"]
+    assert figures_to_compare([one], "loss") == figures_to_compare([history(1, metrics=())], None) == ["loss"]
+
+
+@pytest.mark.parametrize(("epochs", "unit", "title"), [(3, 1, "seconds"), (150, 60, "minutes"), (4000, 3600, "hours")])
+def test_long_times_are_shown_in_larger_units(epochs: int, unit: int, title: str) -> None:
+    run = history(epochs)
+    axis = axis_of([history(1), run], "seconds")
+    assert axis.title == f"{title} of training"
+    assert figure(run, "loss", axis).places[:2] == [2.0 / unit, 4.0 / unit]
+
+
+def test_the_best_of_a_loss_is_its_least_and_of_an_accuracy_its_largest() -> None:
+    run = history(3)
+    run["epochs"][1]["loss"] = None
+    assert best(figure(run, "loss")) == (3.0, 1 / 3)
+    assert best(figure(run, "acc")) == (1.0, 1.0)
+    assert best(figure(run, "gone")) is None
+
+
+def test_staleness_is_a_map_of_shares() -> None:
+    places, shares = delay_map(history(2), EPOCHS)
+    assert places == [1.0, 2.0] and shares == [[0.25, 0.25], [0.5, 0.5], [0.25, 0.25]]
+    places, shares = delay_map(history(100), EPOCHS)
+    assert places[:2] == [1.5, 3.5] and len(places) == 50 and shares[1] == [0.5] * 50
+    run = history(2)
+    run["epochs"][0]["seconds"] = None
+    assert delay_map(run, axis_of([run], "seconds"))[0] == [4.0]

@@ -18,7 +18,7 @@ from nnlo.errors import DataError, OptionsError
 from nnlo.flat import Flat, Layout
 from nnlo.training import files
 from nnlo.training.atomic import replacing
-from nnlo.training.files import OutputFiles, time_stamp, write_history
+from nnlo.training.files import OutputFiles, Wanted, time_stamp, write_history
 
 torch.set_num_threads(1)
 
@@ -102,6 +102,36 @@ def test_names(tmp_path: Path) -> None:
     names = {"mnist_a1_history.json", "mnist_a1_weights.safetensors", "mnist_a1_weights.pt"}
     assert names <= {path.name for path in written} <= names | {"mnist_a1_curves.png"}
     assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in written)
+
+
+def test_weights_that_are_not_wanted_are_not_written_nor_in_the_way(tmp_path: Path) -> None:
+    for name in ("m_t_weights.pt", "m_t_weights.safetensors"):
+        (tmp_path / name).write_bytes(b"old")
+    outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(weights=False))
+    outputs.check()
+    written = outputs.write({"epochs": []}, nn.Linear(2, 2))
+    assert outputs.history in written and not set(outputs.weights) & set(written)
+    assert [path.read_bytes() for path in outputs.weights] == [b"old", b"old"]
+    with pytest.raises(OptionsError, match=r": m_t_history\.json.* already there"):
+        OutputFiles(tmp_path, "m", "t", wanted=Wanted(weights=False)).check()
+
+
+def test_a_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:
+    assert OutputFiles(tmp_path, "m", "a").report not in OutputFiles(tmp_path, "m", "a").write(
+        {"epochs": []}, nn.ReLU()
+    )
+    outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True))
+    assert outputs.report.name == "m_t_report.html"
+    assert outputs.report in outputs.write({"epochs": []}, nn.Linear(2, 2))
+    with pytest.raises(OptionsError, match=r"m_t_report\.html"):
+        OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True)).check()
+
+
+def test_of_a_run_that_failed_there_are_history_and_report(tmp_path: Path) -> None:
+    outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True))
+    outputs.write_account({"epochs": [], "outcome": "failed: no"})
+    assert outputs.written == (outputs.history, outputs.report)
+    assert "failed: no" in outputs.report.read_text()
 
 
 def test_a_name_of_a_model_stays_in_the_folder(tmp_path: Path) -> None:

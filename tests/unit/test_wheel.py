@@ -34,7 +34,8 @@ def test_wheel_holds_every_module_and_nothing_beside_nnlo(wheel: Path) -> None:
     wanted = {
         f"{inside}/{path.relative_to(ROOT / folder)}"
         for folder, inside in FOLDERS.items()
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".html", ".css")
     }
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == wanted | {"nnlo/py.typed"}

@@ -8,20 +8,41 @@ A new data set is one file with its `load` and one line below.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from nnlo.data.prepare import digits, mnist
+from nnlo.data.prepare import cifar10, digits, mnist
 from nnlo.data.prepare.base import Prepared, Preparer
 from nnlo.data.prepare.home import data_home, prepared, read_list
 from nnlo.data.prepare.pieces import Images, Samples, Split, write_set
 from nnlo.errors import DataError, OptionsError
 from nnlo.registry import Registry
 
-__all__ = ["Images", "Prepared", "Preparer", "Samples", "Split", "data_home", "prepare", "prepared", "preparers"]
+__all__ = [
+    "Images",
+    "Prepared",
+    "Preparer",
+    "Samples",
+    "Split",
+    "data_home",
+    "prepare",
+    "prepared",
+    "preparers",
+    "ready",
+]
 
 preparers: Registry[Preparer] = Registry("data set")
-preparers.register("digits", Preparer(digits.load, pieces=(4, 1), suits={"batch": 50, "epochs": 20}))
+preparers.register("digits", Preparer(digits.load, pieces=(4, 1), suits={"batch": 50, "epochs": 20}, at_hand=True))
 preparers.register("mnist", Preparer(mnist.load, pieces=(24, 4), suits={"batch": 100, "epochs": 3}))
+preparers.register(
+    "cifar10", Preparer(cifar10.load, pieces=(25, 5), suits={"batch": 100, "epochs": 20}, model="cifar10")
+)
+
+
+def ready(names: Sequence[str]) -> str | None:
+    """The first of these data sets that is prepared, or that can be made here and now; None where there is none."""
+    wanted = [preparers.canonical(name) for name in names]
+    return next((name for name in wanted if prepared(name) or preparers[name].at_hand), None)
 
 
 def prepare(

@@ -15,12 +15,15 @@ class Preparer:
 
     `load(source)` returns its samples; `source` is the user's folder of downloaded files, or None.
     `pieces` are the default numbers of files for training and test samples; `suits` are training
-    options that suit its size, by name.
+    options that suit its size, by name. `model` is a ready-made one that takes it. `at_hand`: it can be
+    made without files and without fetching.
     """
 
     load: Callable[[Path | None], Split]
     pieces: tuple[int, int]
     suits: Mapping[str, int]
+    model: str = "mnist"
+    at_hand: bool = False
 
 
 @dataclass(frozen=True)

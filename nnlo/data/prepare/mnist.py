@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnlo.data.prepare.fetching import import_pooch
 from nnlo.data.prepare.idx import parse_idx, unpacked
 from nnlo.data.prepare.pieces import Images, Split
-from nnlo.errors import DataError, OptionsError
+from nnlo.errors import DataError
 
 # Of the decompressed content: the mirrors compress it each in their own way.
 SHA256 = {
@@ -69,11 +69,7 @@ def fetch(folder: Path) -> None:
 
     Raises OptionsError without pooch, DataError when every mirror fails.
     """
-    try:
-        import pooch
-    except ImportError:
-        raise OptionsError("fetching MNIST needs pooch: pip install pooch, or give its files with --source") from None
-    pooch.get_logger().setLevel(logging.WARNING)
+    pooch = import_pooch("MNIST", "its files")
     for name in SHA256:
         fetch_one(pooch, folder, name)
 

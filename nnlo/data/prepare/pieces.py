@@ -67,6 +67,26 @@ class Images:
         return {"features": pixels.astype(np.float32) / scale, "labels": one_hot}
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The samples of several parts of one form, one part after the other, without a copy of them all."""
+
+    parts: tuple[Samples, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def arrays(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """What the parts give for the samples `start` to `stop`, joined."""
+        ends = list(itertools.accumulate(len(part) for part in self.parts))
+        found = [
+            part.arrays(max(start - end + len(part), 0), min(stop - end + len(part), len(part)))
+            for part, end in zip(self.parts, ends, strict=True)
+            if start < end and stop > end - len(part)
+        ]
+        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
 def write_set(name: str, folder: Path, split: Split, pieces: tuple[int, int], *, overwrite: bool = False) -> None:
     """Write `split` as data set `name` under `folder`, in `pieces` = (training, test) files of nearly equal size.
 

@@ -1,0 +1,192 @@
+"""One training as each rank goes through it, from the lists of files to the files that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnlo.comm.agree import agree, everywhere, share
+from nnlo.comm.base import Transport
+from nnlo.comm.local import LocalWorld
+from nnlo.comm.virtual import VirtualWorld
+from nnlo.data.lists import file_list
+from nnlo.logs import LOG
+from nnlo.roles.caching import CachedFiles
+from nnlo.roles.checking import check_job
+from nnlo.roles.evaluation import evaluated
+from nnlo.roles.exporting import tried_exports
+from nnlo.roles.master import Master
+from nnlo.roles.setup import Setup, prepare
+from nnlo.roles.worker import Worker, measured
+from nnlo.threads import Place, own_place, set_threads
+from nnlo.training.callbacks import Callbacks
+from nnlo.training.export import Exports
+from nnlo.training.history import History, begin_history, named, outcome
+from nnlo.training.job import Job
+from nnlo.training.progress import Progress
+from nnlo.training.runlog import RunLog
+from nnlo.training.seeds import streams
+from nnlo.training.timeline import RankSpans, write_timeline
+
+if TYPE_CHECKING:
+    from nnlo.manager.manager import MPIManager
+
+
+class Run:
+    """What `manager` asks of the ranks; each of the three coroutines is called on all of them."""
+
+    def __init__(self, manager: MPIManager) -> None:
+        self._manager = manager
+
+    async def evaluate(self, transport: Transport) -> dict[str, float] | None:
+        return await evaluated(transport, await everywhere(transport, self._job), self._manager.model)
+
+    async def check_data(self, transport: Transport) -> list[str]:
+        job = await everywhere(transport, self._job)
+        with CachedFiles(job) as cached:
+            return await check_job(transport, await cached.copied(transport, await share(transport, own_place())), job)
+
+    async def train(self, transport: Transport) -> History | None:
+        manager = self._manager
+        manager.observation.begin(transport)
+        places = await share(transport, own_place())
+        await on_master(transport, manager.files.check if manager.files else lambda: None)
+        with CachedFiles(await everywhere(transport, self._job)) as cached:
+            job = await cached.copied(transport, places)
+            setup = await prepare(transport, job)
+            await on_master(transport, partial(self._check_callbacks, setup))
+            exports = await on_master(transport, partial(self._exports, job, setup))
+            threads = await share(transport, self._threads(transport, places))
+            transport.trace.add("setup", 0.0)
+            if transport.rank:
+                await self._work(transport, job, setup, places[transport.rank][0])
+                return None
+            LOG.info("%s", self._begin_line(setup, transport.size - 1))
+            history = self._begin_history(transport.peers, setup, places, threads)
+            try:
+                return await Leading(manager, transport, job, setup, exports).run(history)
+            finally:
+                Callbacks(manager.callbacks).close()
+
+    def _job(self) -> Job:
+        """The job with the files that its lists name, as this rank reads them."""
+        manager = self._manager
+        train_files = file_list(manager.train_list, "--train-data")
+        return replace(manager.job, train_files=train_files, val_files=file_list(manager.val_list, "--val-data"))
+
+    def _threads(self, transport: Transport, places: Sequence[Place]) -> int:
+        if isinstance(self._manager.world, VirtualWorld):
+            return torch.get_num_threads()
+        return set_threads(transport.rank, places)
+
+    def _check_callbacks(self, setup: Setup) -> None:
+        names = self._manager.job.metric_names
+        validated = [f"val_{name}" for name in names] if setup.validation else []
+        callbacks = Callbacks(self._manager.callbacks)
+        callbacks.set_manager(self._manager)
+        callbacks.check([*names, *validated])
+
+    def _exports(self, job: Job, setup: Setup) -> Exports | None:
+        files = self._manager.files
+        return tried_exports(files.exports, job, setup) if files and files.exports else None
+
+    async def _work(self, transport: Transport, job: Job, setup: Setup, host: str) -> None:
+        whose = {"rank": transport.id}
+        LOG.info("begins on %s, torch threads: %d", host, torch.get_num_threads(), extra=whose)
+        await Worker(transport, job, setup).run()
+        LOG.info("done", extra=whose)
+        if job.worker_accuracy:
+            await share(transport, await measured(transport, job, setup))
+        await self._manager.observation.end(transport)
+        await agree(transport, None)
+
+    def _begin_line(self, setup: Setup, workers: int) -> str:
+        """What is about to run."""
+        alone = isinstance(self._manager.world, LocalWorld)
+        ranks = "one process (for more: mpirun -np 3 ...)" if alone else f"a master and {workers} workers"
+        samples = f"{setup.intake.samples:,} training samples"
+        if setup.validation and setup.validation.samples:
+            samples += f", {setup.validation.samples:,} to validate on"
+        return f"{self._manager.job.builder.name}: {setup.layout.numel:,} parameters, {samples}; {ranks}"
+
+    def _begin_history(
+        self, peers: Sequence[int], setup: Setup, places: Sequence[Place], threads: list[int]
+    ) -> History:
+        manager = self._manager
+        return begin_history(
+            model=manager.job.builder.name,
+            trial=manager.files.trial_name if manager.files else None,
+            arguments=manager.arguments,
+            seed=manager.job.seed,
+            seeds=streams(manager.job.seed, peers),
+            ranks=len(places),
+            hosts=[host for host, _ in places],
+            threads=threads,
+            parameters=setup.layout.numel,
+            train_data=named(manager.train_list),
+            val_data=named(manager.val_list),
+            train_samples=setup.intake.samples,
+            val_samples=setup.validation.samples if setup.validation else 0,
+        )
+
+
+async def on_master(transport: Transport, work: Callable[[], Any]) -> Any:
+    """Do `work` on rank 0; all ranks raise what it raises. Its result there, None elsewhere."""
+    return await everywhere(transport, work if transport.rank == 0 else lambda: None)
+
+
+class Leading:
+    """Rank 0's part of a training."""
+
+    def __init__(
+        self, manager: MPIManager, transport: Transport, job: Job, setup: Setup, exports: Exports | None
+    ) -> None:
+        self._manager, self._transport, self._job, self._setup = manager, transport, job, setup
+        self._exports = exports
+
+    async def run(self, history: History) -> History:
+        """Train, write what is to be left, and agree with the workers on how it went."""
+        manager, job, transport = self._manager, self._job, self._transport
+        log = RunLog(job, history)
+        progress = [Progress(job.epochs, self._setup.intake.samples)] if manager.verbose else []
+        callbacks = Callbacks([*manager.callbacks, log, *progress])
+        callbacks.set_manager(manager)
+        master = Master(transport, job, self._setup, callbacks, manager, history)
+        manager.model = master.milestones.snapshot.module
+        callbacks.on_train_begin({})
+        callbacks.on_epoch_begin(0, {})
+        await master.run()
+        self._conclude(master, history)
+        if job.worker_accuracy:
+            told = (await share(transport, None))[1:]
+            history["workers"] = {str(peer): one for peer, one in zip(transport.peers[1:], told, strict=True)}
+        figures, spans = await manager.observation.end(transport)
+        history.update(figures)
+        callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
+        self._write(history, spans, failed=master.failure is not None)
+        log.wrote(manager.files.written if manager.files else ())
+        await agree(transport, master.failure)
+        return history
+
+    def _conclude(self, master: Master, history: History) -> None:
+        """How long it took and how it ended."""
+        stopped = self._manager.stop_training and not master.dealer.finished
+        history["seconds"] = master.seconds()
+        history["outcome"] = outcome(master.failure, stopped)
+        history["stop_reason"] = (self._manager.stop_reason or "a callback") if stopped else None
+
+    def _write(self, history: History, spans: list[RankSpans], failed: bool) -> None:
+        files, model = self._manager.files, self._manager.model
+        if files is None or model is None:
+            return
+        if failed:
+            files.write_account(history)
+        else:
+            files.write(history, model)
+            files.wrote(*(self._exports.write(model) if self._exports else ()))
+        if spans:
+            files.wrote(write_timeline(files.timeline, spans))

@@ -1,0 +1,1 @@
+"""Pictures of trainings, drawn by matplotlib where it is installed."""

@@ -1,0 +1,51 @@
+"""The options of how data are read, split, copied and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnlo.errors import OptionsError
+from nnlo.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingArguments(Options):
+    """Reading the data"""
+
+    train_split: float | None = option(
+        None,
+        help="share of the training samples to train on, the rest is for validation; for runs without --val-data",
+        metavar="SHARE",
+        above=0,
+    )
+    preload_data: int = option(
+        0,
+        help="shuffle blocks, each about 32 MiB or one file, that a thread reads ahead of use",
+        metavar="N",
+        at_least=0,
+    )
+    cache_data: Path | None = option(
+        None,
+        help="copy the listed files into this folder first, once on each host, and read them there; the copies go when "
+        "the run ends (default $DATA_CACHE)",
+        metavar="DIR",
+    )
+    copy_command: str | None = option(
+        None,
+        help='the command that copies a file for --cache-data, run without a shell, as in "cp {} {}": the first {} is '
+        "what the list names, a path or an address, the second where it goes (default $DATA_COPY_COMMAND)",
+        metavar="COMMAND",
+    )
+    check_data: bool = option(
+        False, help="look through the files of both lists, say what is in them and what is wrong, and leave"
+    )
+
+    def check(self) -> None:
+        if self.train_split is not None and self.train_split >= 1:
+            raise OptionsError(f"--train-split must be below 1, not {self.train_split:g}")
+
+    def record(self) -> dict[str, Any]:
+        """Without `check_data`, with which nothing is trained that could be recorded."""
+        return {name: value for name, value in super().record().items() if name != "check_data"}
