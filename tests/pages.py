@@ -27,7 +27,7 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-DRIVERS = ("TrainingDriver", "GetData")
+DRIVERS = ("TrainingDriver", "GetData", "PlotHistory")
 TIMEOUT = 100.0
 
 

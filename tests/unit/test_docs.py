@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.pages import Reader, blocks_of, is_in
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
-DRIVERS = ("TrainingDriver", "GetData")
+DRIVERS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
 WRONG = {"--epoch", "--learning-rate", "--no"}
 """What pages write that is no flag: two that are misspelt, and the beginning of `--no-NAME`."""
 
