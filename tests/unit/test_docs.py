@@ -95,6 +95,21 @@ def test_the_pictures_of_the_design_are_up_to_date(tmp_path: Path) -> None:
         assert f"(pictures/{name})" in PAGES["design.md"]
 
 
+def test_what_docstrings_say_of_parameters_becomes_a_list() -> None:
+    pytest.importorskip("griffe")
+    from docs.docstrings import listed
+
+    text = "A job.\n\nsize: how many; rate, `speed`: how fast. Says more: it is. Raises OptionsError for none."
+    items = listed(text, ["size", "rate", "speed"]).split("\n\n")
+    assert [item for item in items if item] == [
+        "A job.",
+        "- `size`: how many",
+        "- `rate`, `speed`: how fast. Says more: it is.",
+        "Raises OptionsError for none.",
+    ]
+    assert listed("more: less.", ["size"]) == "more: less."
+
+
 # The runner of the pages: it notices what goes wrong.
 
 PAGE = """

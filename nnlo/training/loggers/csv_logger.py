@@ -15,7 +15,7 @@ PLAIN = ("epoch", "seconds", "samples", "updates", "lr", "samples_per_second")
 
 
 class CSVLogger(LineFile):
-    """One row an epoch: `PLAIN`, staleness_mean, staleness_max, bytes_up, bytes_down, loss, metrics, val_ figures.
+    """One row an epoch: its number and seconds, counts, rate, staleness, bytes, loss, metrics and val_ figures.
 
     The first row fixes the columns. What is not known (NaN) is an empty cell. filename: default
     `<output>/<model>_<trial>_metrics.csv`.
