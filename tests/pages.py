@@ -78,20 +78,22 @@ class Reader:
             assert not missing, f"{where}: not said: {missing}\n{self.said}"
 
     def run(self, script: str) -> int:
-        """Run commands; their exit code. One that is a driver of ours alone runs in this process, which is quicker."""
-        words = shlex.split(script.replace("\\\n", ""))
-        alone = len(script.replace("\\\n", "").strip().splitlines()) == 1
-        return self.drive(words) if alone and words[0] in DRIVERS else self.shell(script)
+        """Run commands; the exit code. Where all are drivers of ours they run in this process, which is quicker."""
+        commands = [shlex.split(line) for line in script.replace("\\\n", "").splitlines()]
+        if not all(words[0] in DRIVERS for words in commands):
+            return self.shell(script)
+        self.said = ""
+        return next((code for words in commands if (code := self.drive(words))), 0)
 
     def drive(self, words: list[str]) -> int:
         """What `sys.exit` gets from a driver."""
+        code = 0
         with io.StringIO() as heard, redirect_stdout(heard), redirect_stderr(heard):
-            code = 0
             try:
                 importlib.import_module(f"nnlo.drivers.{words[0]}").main(words[1:])
             except SystemExit as end:
                 code = int(end.code or 0)
-            self.said = heard.getvalue()
+            self.said += heard.getvalue()
         return code
 
     def shell(self, script: str) -> int:

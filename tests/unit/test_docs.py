@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.pictures import design
 from nnlo.cli import Command
 from nnlo.manual import command_of, filled, tables
 from tests.pages import Reader, blocks_of, is_in
@@ -83,6 +84,15 @@ def test_only_what_is_between_the_markers_is_written() -> None:
     assert new.startswith("before\n<!-- options GetData -->\n") and new.endswith("\n<!-- /options -->\nafter\n")
     assert "--dest" in new and "stale" not in new
     assert filled(new) == new
+
+
+def test_the_pictures_of_the_design_are_up_to_date(tmp_path: Path) -> None:
+    design.main(tmp_path)
+    drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert len(drawn) == 6
+    for name, picture in drawn.items():
+        assert (DOCS / "pictures" / name).read_text() == picture, "python -m docs.pictures.design draws them anew"
+        assert f"(pictures/{name})" in PAGES["design.md"]
 
 
 # The runner of the pages: it notices what goes wrong.
