@@ -2,8 +2,8 @@
 
     python benchmarks/timeline.py --source ../shared/data/mnist --rounds 5
 
-Trains without, with --timeline and with --monitor 1 in turns: in this process, where the CPU time of training counts
-and what else the machine does matters little, and over mpirun, where wall time counts.
+Trains without, with --timeline and with --monitor 1 in turns: in this process by the CPU time of the training, which
+depends less on what else the machine does, and over mpirun by wall time.
 """
 
 from __future__ import annotations

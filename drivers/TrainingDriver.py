@@ -43,9 +43,10 @@ Values = Mapping[str, Any]
 
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
-    sections = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, *modes]
-    sections += [OptimizerArguments, OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
-    return Command(PROG, DESCRIPTION, sections, version=nnlo.__version__, notes=NOTES)
+    what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
+    how = [TrainingArguments, *modes, OptimizerArguments]
+    left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
+    return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
 
 
 def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
@@ -99,10 +100,10 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     layers = given, suits, model_defaults(line, source, given)
-    model, data, training = (build(section, *layers) for section in (ModelArguments, DataArguments, TrainingArguments))
-    reading = build(ReadingArguments, *layers)
+    model, data, reading = (build(kind, *layers) for kind in (ModelArguments, DataArguments, ReadingArguments))
+    training, callbacks = build(TrainingArguments, *layers), build(CallbackArguments, *layers)
+    recorded = (model, weights, data, reading, training, output, watched, callbacks)
     algo, comm = make_algo(model, training, layers), world_comm()
-    callbacks = build(CallbackArguments, *layers)
     return MPIManager(
         comm,
         make_data(data, reading, source, given),
@@ -111,11 +112,11 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         training.epochs,
         train_list,
         val_list,
+        callbacks=callbacks.build(),
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
-        schedule=make_schedule(training, layers),
-        callbacks=callbacks.build(),
         seed=training.seed,
+        schedule=make_schedule(training, layers),
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
@@ -130,14 +131,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         verbose=True,
         timeline=watched.timeline,
         monitor=watched.monitor,
-        arguments=model.record()
-        | weights.record()
-        | data.record()
-        | reading.record()
-        | training.record()
-        | output.record()
-        | watched.record()
-        | callbacks.record(),
+        arguments={name: value for section in recorded for name, value in section.record().items()},
     )
 
 

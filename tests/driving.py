@@ -37,6 +37,7 @@ def prepare_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_h5("b.h5", features=x[40:], labels=y[40:])
     Path("train.list").write_text("a.h5\nb.h5\n")
     Path("val.list").write_text("b.h5\n")
+    monkeypatch.setattr("nnlo.training.files.draw", lambda history, path: False)  # takes longer than the training
 
 
 def run_driver(*argv: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnlo.comm.agree import share
 from nnlo.comm.base import Transport
-from nnlo.comm.trace import Recording, Trace, spans_of_each
+from nnlo.comm.trace import Recording, spans_of_each
 from nnlo.logs import LOG
 from nnlo.options import Options, option
 from nnlo.training.history import peak_memory
@@ -49,9 +49,8 @@ class Observation:
 
     def begin(self, transport: Transport) -> None:
         """Trace this rank from now on, if a timeline is wanted."""
-        transport.trace = (
-            Recording(transport.clock, spans_of_each(transport.size)) if self._wanted.timeline else Trace()
-        )
+        if self._wanted.timeline:
+            transport.trace = Recording(transport.clock, spans_of_each(transport.size))
 
     async def end(self, transport: Transport) -> tuple[dict[str, Any], list[RankSpans]]:
         """What goes into the history, and on rank 0 the spans of all ranks; every rank calls it."""

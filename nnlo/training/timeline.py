@@ -94,6 +94,7 @@ def label(what: str, rank: int, row: int, **values: Any) -> Event:
 def complete(span: Span, rank: int, row: int, zero: int) -> Event:
     """A span as a complete event, in microseconds."""
     name, began, ended, *values = span
-    args = {"args": named} if (named := dict(zip(VALUES.get(name, ASIDE_VALUES), values, strict=False))) else {}
+    keys, told = (VALUES[name], values) if name in VALUES else (ASIDE_VALUES, [value for value in values if value])
+    args = {"args": dict(zip(keys, told, strict=False))} if told else {}
     when = {"ts": (began - zero) / 1e3, "dur": (ended - began) / 1e3}
     return {"ph": "X", "name": name, "pid": rank, "tid": row, **when, **args}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import os
@@ -246,7 +247,7 @@ def test_hosts_with_disks_of_their_own_copy_each(copies, monkeypatch):
 def four_ranks(data, places, copies):
     """How many copies four ranks at these places make, all of which see them."""
     manager = MPIManager(None, data, Algo("sgd"), Built(nn.Identity), 1, FILES, None, output=None)
-    job = manager._with_files()
+    job = dataclasses.replace(manager.job, train_files=FILES)
     manager.close()
 
     async def main(transport):

@@ -93,7 +93,9 @@ def test_a_run_without_the_flags_leaves_the_usual_files_alone() -> None:
 
 def test_log_lr(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("nnlo.training.loggers.learning_rate.LOG.info", lambda form, *args: said.append(form % args))
+    monkeypatch.setattr(
+        "nnlo.training.loggers.learning_rate.LOG.info", lambda form, *args, **_: said.append(form % args)
+    )
     trained(*VALIDATED, "--lr", "0.125", "--log-lr")
     assert "epoch 1: learning rate 0.125" in said
 

@@ -93,3 +93,11 @@ def test_the_seed_gives_every_rank_a_stream_that_is_recorded() -> None:
 def test_wrong_use(flags: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     said = refusal(capsys)(*flags.split())
     assert all(part in said for part in parts), said
+
+
+def test_accuracies_on_the_training_samples() -> None:
+    plain = run_driver(*SGD)
+    assert "training_set" not in plain["epochs"][-1] and "workers" not in plain
+    history = run_driver(*SGD, "--model-accuracy", "--worker-accuracy")
+    assert set(history["epochs"][-1]["training_set"]) == {"loss", "acc"}
+    assert history["workers"]["1"]["samples"] == 60

@@ -14,13 +14,16 @@ from torch import nn
 
 from nnlo import Algo, MPIManager
 from nnlo.comm import trace
+from nnlo.comm.base import Transport
 from nnlo.comm.clocks import offset
 from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.trace import VALUES, Recording, Trace, spans_of_each
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.comm.virtual_transport import VirtualTransport
 from nnlo.errors import OptionsError, TrainingError
 from nnlo.logs import LOG
 from nnlo.training import files
+from nnlo.training.observe import Observation, ObserveArguments
 from tests.jobs import Built, Rows, labelled
 
 X, Y = labelled(320)
@@ -108,7 +111,20 @@ def test_the_master_steps_waits_and_validates(tmp_path: Path) -> None:
     assert [span["dur"] for span in validations] == pytest.approx([1e6 * 1e-5 * 320] * 2)
     assert [span["args"] for span in validations] == [{"samples": 320}] * 2
     assert {"setup", "idle", "validation wait"} <= {span["name"] for span in own}
+    assert not [span for span in spans if span["name"] == "reading" and "args" in span]  # how many is not known
     assert len({span["tid"] for span in validations}) == 1 and validations[0]["tid"] != 0
+
+
+def test_reading_that_takes_time_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offload = VirtualTransport.offload
+    monkeypatch.setattr(VirtualTransport, "offload", lambda self, work, name, _=0: offload(self, work, name, 500))
+    _, spans = traced(world(), tmp_path)
+    for row in by_row(spans).values():
+        assert_nested(row)
+    waits = [span for span in spans if span["name"] == "batch wait"]
+    assert {span["pid"] for span in waits} == {1, 2, 3} and all(span["dur"] > 0 for span in waits)
+    reading = [span["dur"] for span in spans if span["name"] == "reading"]
+    assert min(reading) == pytest.approx(1e6 * 1e-5 * 500)
 
 
 def test_rows_are_named(tmp_path: Path) -> None:
@@ -221,6 +237,21 @@ def test_a_timeline_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r"Built_t_timeline.json already there"):
         manager(None, tmp_path).train()
     assert manager(None, tmp_path, timeline=False).train() is not None
+
+
+def test_a_timeline_that_some_ranks_alone_want_is_given_up(lines: list[str]) -> None:
+    """Nobody waits for the others' spans."""
+    wanted = [ObserveArguments(timeline=rank != 1) for rank in range(3)]
+    found = []
+
+    async def main(transport: Transport) -> None:
+        observation = Observation(wanted[transport.rank], one_process=True)
+        observation.begin(transport)
+        found.append(await observation.end(transport))
+
+    VirtualWorld(3).run(main)
+    assert [spans for _, spans in found] == [[], [], []]
+    assert len([line for line in lines if "on some ranks alone" in line]) == 2
 
 
 # Clocks.

@@ -16,7 +16,7 @@ from torch import nn
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.flat import Flat, Layout
-from nnlo.training import files
+from nnlo.training import weight_files
 from nnlo.training.atomic import replacing
 from nnlo.training.files import OutputFiles, Wanted, time_stamp, write_history
 
@@ -207,7 +207,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         file.write(b"half")  # type: ignore[attr-defined]
         raise RuntimeError("unexpected pos 704\nsecond line")
 
-    monkeypatch.setattr(files.torch, "save", broken)
+    monkeypatch.setattr(weight_files.torch, "save", broken)
     with pytest.raises(DataError, match=r"cannot write the weights \(unexpected pos 704\): make room"):
         outputs.write_weights(nn.Linear(1, 1))
     assert outputs.weights.pt.read_bytes() == b"old"
