@@ -1,9 +1,10 @@
 """Runs a page of the documentation as a reader would: its files, its commands and its Python, from top to bottom.
 
-A block with a title is a file of that name. `sh` blocks are commands, `python` blocks share one namespace, and other
-languages are read, not run. A comment on the line before a block says what is special about it:
+A block with a title is a file of that name. `sh` blocks are commands, `python` blocks share one namespace, and `text` is
+read, not run. A comment on the line before a block says what is special about it:
 
     <!-- exits 2 -->    these commands end with that code
+    <!-- not run -->    these are not run
     <!-- says -->       every line here is in what the last commands wrote; ... stands for anything
 """
 
@@ -67,6 +68,8 @@ class Reader:
     def do(self, block: Block, where: str, names: dict[str, Any]) -> None:
         if block.title:
             (self.folder / block.title).write_text(block.text, encoding="utf-8")
+        elif block.mark == "not run":
+            return
         elif block.language == "sh":
             wanted = int((block.mark or "exits 0").removeprefix("exits "))
             code = self.run(block.text)

@@ -37,6 +37,15 @@ def test_every_flag_exists(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_one_that_is_run_or_says_why_not(page: str) -> None:
+    blocks = blocks_of(PAGES[page])
+    assert len(blocks) * 2 == len(re.findall(r"^ *```", PAGES[page], re.MULTILINE))
+    for block in blocks:
+        assert block.language in ("sh", "python", "text")
+        assert block.mark is None or re.fullmatch(r"says|not run|exits [12]", block.mark)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         assert not re.match(r"\w+:", target), f"{target} is on another host"
@@ -152,6 +161,7 @@ def test_a_page_is_followed(tmp_path: Path) -> None:
         ("print('it is', mine.value)", "raise SystemExit(2)"),
         ("```sh", "<!-- exits 1 -->\n```sh"),
         ("value = 3", "value = 4"),
+        ("<!-- says -->", "<!-- says -->\n```text\nno\n```"),
     ],
 )
 def test_a_page_that_is_wrong_is_noticed(old: str, new: str, tmp_path: Path) -> None:
