@@ -91,3 +91,18 @@ def test_generators_are_measured_on_what_they_yield() -> None:
     run, weights = train(2, data, model_accuracy=True, worker_accuracy=True)
     assert run.last["training_set"] == pytest.approx(figures(weights.seen[-1], X, Y), rel=1e-5)
     assert [one["samples"] for one in run.history["workers"].values()] == [70, 30]
+
+
+def test_what_it_costs_on_the_virtual_clock() -> None:
+    """A second a sample: validations of 10 at every second point, the 100 training samples at the ends of epochs."""
+
+    def seconds(val: Rows | None, **options: Any) -> float:
+        algo = Algo("sgd", loss="sparse_categorical_crossentropy", synchronous=True, validate_every=5)
+        world = VirtualWorld(2, costs=Costs(compute=0.0, latency=0.0, bandwidth=1e18, offload=1.0))
+        run = train_here(world, Rows(X, Y, 10), algo, linear, epochs=2, val=val, **options)
+        return float(run.history["seconds"])
+
+    ten = Rows(X[:10], Y[:10], 10)
+    assert seconds(ten) - seconds(None) == pytest.approx(4 * 10, abs=0.01)
+    assert seconds(None, model_accuracy=True) - seconds(None) == pytest.approx(2 * 100, abs=0.01)
+    assert seconds(ten, model_accuracy=True) - seconds(None) == pytest.approx(2 * 10 + 2 * 110, abs=0.01)

@@ -94,3 +94,9 @@ def test_a_validation_figure_needs_validation_data() -> None:
         match="--target-metric val_acc: not measured: choose one of loss, acc; val_ figures need --val-data",
     ):
         train_here(VirtualWorld(2), Rows(X, Y, 8), algo, linear, target_metric="val_acc,>,0.5")
+
+
+def test_a_rule_that_holds_at_the_very_end_stops_nothing() -> None:
+    run = train(lr=0.0, epochs=4, early_stopping="val_loss,<,3")
+    assert len(run.history["epochs"]) == 4
+    assert run.history["outcome"] == "done" and run.history["stop_reason"] is None

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from nnlo.errors import OptionsError
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 
-VALUES = st.lists(st.integers(-3, 3).map(lambda n: n / 2) | st.just(math.nan), max_size=30)
+ANY = st.lists(st.integers(-3, 3).map(lambda n: n / 2) | st.just(math.nan), max_size=30)
+FALLING = st.lists(st.integers(-40, 40).map(lambda n: n / 8), max_size=30).map(lambda some: sorted(some, reverse=True))
+VALUES = ANY | st.tuples(FALLING, ANY).map(lambda parts: [*parts[0], *parts[1]])
+"""A rule that compares stops at once on most values: some begin with a run of better and better ones."""
+
 PATIENCE = st.integers(1, 6)
 
 
