@@ -1,7 +1,7 @@
 """Runs a page of the documentation as a reader would: its files, its commands and its Python, from top to bottom.
 
-A block with a title is a file of that name. `sh` blocks are commands, `python` blocks share one namespace, and `text` is
-read, not run. A comment on the line before a block says what is special about it:
+A block with a title is a file of that name. `sh` blocks are commands, `python` blocks share one namespace, and `text`
+is read, not run. A comment on the line before a block says what is special about it:
 
     <!-- exits 2 -->    these commands end with that code
     <!-- not run -->    these are not run
