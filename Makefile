@@ -36,7 +36,7 @@ lint: $(VENV)/.dev
 	@$(RUN) mypy
 
 docs: $(VENV)/.docs
-	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "Open site/index.html"
 
 options: $(VENV)/.dev

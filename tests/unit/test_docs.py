@@ -199,7 +199,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not find_spec("mkdocs"):
         pytest.skip("no mkdocs: pip install '.[docs]' -c constraints.txt")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
