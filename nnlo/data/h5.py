@@ -150,7 +150,12 @@ class Column:
 
     @classmethod
     def of(cls, name: Name) -> Column:
-        return cls(name, None) if isinstance(name, str) else cls(*name)
+        """From what user code gives. Raises OptionsError."""
+        if isinstance(name, str):
+            return cls(name, None)
+        if isinstance(name, (tuple, list)) and len(name) == 2 and isinstance(name[0], str) and callable(name[1]):
+            return cls(*name)
+        raise OptionsError(f'--features-name, --labels-name: give a name, or ("name", function), not {name!r}')
 
     def datasets(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         """The dataset of that name, or those of the group of that name. Raises DataError."""

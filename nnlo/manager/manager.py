@@ -16,6 +16,7 @@ from nnlo.data.base import Data
 from nnlo.data.lists import FileList
 from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
+from nnlo.manager.given import check_kinds, check_ranks, check_seed
 from nnlo.manager.run import Run
 from nnlo.model import ModelBuilder
 from nnlo.optim import Schedule
@@ -38,6 +39,7 @@ class MPIManager:
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
     `data`, or with `val_data`; train_split instead trains on that share of the samples and validates on the
     rest. shuffle_buffer: samples that are shuffled together, None for what fits into 32 MiB.
+    num_masters, num_processes: 1 is the only value of either that works now.
     early_stopping: as "val_loss,~<,4"; target_metric: as "val_acc,>,0.97". schedule: of the learning rate, by
     name, as a `nnlo.optim.Schedule`, or a function from the epoch to a factor.
     output: the folder for the run's files, None for none; trial_name: in their names, None for a time stamp.
@@ -59,6 +61,8 @@ class MPIManager:
         num_epochs: int,
         train_list: FileList,
         val_list: FileList,
+        num_masters: int = 1,
+        num_processes: int = 1,
         *,
         callbacks: Sequence[Callback] = (),
         early_stopping: str | EarlyStopping | None = None,
@@ -82,7 +86,10 @@ class MPIManager:
         monitor: float | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
-        check_basics(num_epochs, data, shuffle_buffer)
+        check_ranks(num_masters, num_processes)
+        check_kinds(data, val_data, algo, model_builder, callbacks)
+        check_seed(seed)
+        check_basics(num_epochs, shuffle_buffer)
         check_split(train_split, val_list, val_data)
         if schedule is not None and algo.optimizer is None:
             raise OptionsError(f"--schedule: --mode {algo.mode} has no optimizer on the master: drop it")
@@ -181,12 +188,10 @@ class MPIManager:
         self.world.abandon("it made an MPIManager and ended without train(): call train() (or close()) on every rank")
 
 
-def check_basics(num_epochs: int, data: Data, shuffle_buffer: int | None) -> None:
+def check_basics(num_epochs: int, shuffle_buffer: int | None) -> None:
     """Raises OptionsError for what is of the wrong kind or size."""
     if not isinstance(num_epochs, int) or num_epochs < 1:
         raise OptionsError(f"--epochs must be a whole number, at least 1, not {num_epochs!r}")
-    if not isinstance(data, Data):
-        raise OptionsError(f"data must be a nnlo.Data, not {type(data).__name__}")
     if shuffle_buffer is not None and shuffle_buffer < 1:
         raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
 

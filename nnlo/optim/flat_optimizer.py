@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -99,7 +100,20 @@ def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(renamed) - set(known)):
         flag = f" ({flag_of(unknown[0])})" if unknown[0] in WITH_FLAG else ""
         raise OptionsError(f"optimizer '{name}' has no setting '{unknown[0]}'{flag}: it has {', '.join(known)}")
+    check_numbers(name, renamed)
     return renamed
+
+
+def check_numbers(name: str, settings: Mapping[str, Any]) -> None:
+    """Raises OptionsError for what is no number where torch's default is one."""
+    known = inspect.signature(OPTIMIZERS[name].torch_class.__init__).parameters
+    for key, value in settings.items():
+        if is_number(known[key].default) and not is_number(value):
+            raise OptionsError(f"optimizer '{name}': {key} must be a number, not {value!r}")
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 #: A piece of a flat vector: what torch takes for a parameter, and where it lies.

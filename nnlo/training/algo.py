@@ -45,6 +45,8 @@ class Algo:
         kind = MODES[self.mode]
         names = [field.name for field in dataclasses.fields(kind.options)]
         self.mode_options = kind.options(**{name: options.pop(name) for name in names if name in options})
+        if isinstance(metrics, str):
+            raise OptionsError(f"metrics must be a list of names: give ['{metrics}']")
         self.loss = get_loss(loss)
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
