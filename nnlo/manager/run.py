@@ -43,7 +43,12 @@ class Run:
         self._manager = manager
 
     async def evaluate(self, transport: Transport) -> dict[str, float] | None:
-        return await evaluated(transport, await everywhere(transport, self._job), self._manager.model)
+        job = await everywhere(transport, self._job)
+        if job.train_split is None:
+            job = replace(job, train_files=[])  # nothing of them is read, so nothing is copied
+        with CachedFiles(job) as cached:
+            job = await cached.copied(transport, await share(transport, own_place()))
+            return await evaluated(transport, job, self._manager.model)
 
     async def check_data(self, transport: Transport) -> list[str]:
         job = await everywhere(transport, self._job)
