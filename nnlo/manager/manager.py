@@ -140,6 +140,7 @@ class MPIManager:
         work, and TrainingError if training cannot go on.
         """
         atexit.unregister(self._check_left)
+        self.stop_training, self.stop_reason = False, None
         with self.observation:
             self.history = self.world.run(Run(self).train)
         return self.history

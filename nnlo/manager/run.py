@@ -43,7 +43,12 @@ class Run:
         self._manager = manager
 
     async def evaluate(self, transport: Transport) -> dict[str, float] | None:
-        return await evaluated(transport, await everywhere(transport, self._job), self._manager.model)
+        job = await everywhere(transport, self._job)
+        if job.train_split is None:
+            job = replace(job, train_files=[])  # nothing of them is read, so nothing is copied
+        with CachedFiles(job) as cached:
+            job = await cached.copied(transport, await share(transport, own_place()))
+            return await evaluated(transport, job, self._manager.model)
 
     async def check_data(self, transport: Transport) -> list[str]:
         job = await everywhere(transport, self._job)
@@ -100,7 +105,8 @@ class Run:
         await Worker(transport, job, setup).run()
         LOG.info("done", extra=whose)
         if job.worker_accuracy:
-            await share(transport, await measured(transport, job, setup))
+            found = await everywhere(transport, partial(measured, job, setup))
+            await share(transport, [str(transport.id), found])
         await self._manager.observation.end(transport)
         await agree(transport, None)
 
@@ -149,7 +155,10 @@ class Leading:
         self._exports = exports
 
     async def run(self, history: History) -> History:
-        """Train, write what is to be left, and agree with the workers on how it went."""
+        """Train, write what is to be left, and agree with the workers on how it went.
+
+        The weights come first: nothing that fails after the training is to cost them.
+        """
         manager, job, transport = self._manager, self._job, self._transport
         log = RunLog(job, history)
         progress = [Progress(job.epochs, self._setup.intake.samples)] if manager.verbose else []
@@ -161,13 +170,16 @@ class Leading:
         callbacks.on_epoch_begin(0, {})
         await master.run()
         self._conclude(master, history)
+        self._keep(failed=master.failure is not None)
         if job.worker_accuracy:
-            told = (await share(transport, None))[1:]
-            history["workers"] = {str(peer): one for peer, one in zip(transport.peers[1:], told, strict=True)}
+            await agree(transport, None)
+            history["workers"] = dict((await share(transport, None))[1:])
         figures, spans = await manager.observation.end(transport)
         history.update(figures)
-        callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
-        self._write(history, spans, failed=master.failure is not None)
+        try:
+            callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
+        finally:
+            self._write(history, spans, failed=master.failure is not None)
         log.wrote(manager.files.written if manager.files else ())
         await agree(transport, master.failure)
         return history
@@ -179,6 +191,11 @@ class Leading:
         history["outcome"] = outcome(master.failure, stopped)
         history["stop_reason"] = (self._manager.stop_reason or "a callback") if stopped else None
 
+    def _keep(self, failed: bool) -> None:
+        """Write the weights, unless they are those of a failure."""
+        if self._manager.files is not None and self._manager.model is not None and not failed:
+            self._manager.files.keep(self._manager.model)
+
     def _write(self, history: History, spans: list[RankSpans], failed: bool) -> None:
         files, model = self._manager.files, self._manager.model
         if files is None or model is None:
@@ -186,7 +203,7 @@ class Leading:
         if failed:
             files.write_account(history)
         else:
-            files.write(history, model)
+            files.write(history)
             files.wrote(*(self._exports.write(model) if self._exports else ()))
         if spans:
             files.wrote(write_timeline(files.timeline, spans))

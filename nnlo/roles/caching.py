@@ -81,4 +81,5 @@ class CachedFiles:
             began, paths = time.perf_counter(), settings.paths(names, run)
             size = folder.fill(paths, settings.command)
             seconds = time.perf_counter() - began
-            LOG.info("copied %d files, %.1f MB, to %s in %.1f s", len(paths), size / 1e6, folder.path, seconds)
+            what = f"{len(paths)} file{'s' * (len(paths) != 1)}"
+            LOG.info("copied %s, %.1f MB, to %s in %.1f s", what, size / 1e6, folder.path, seconds)

@@ -81,11 +81,14 @@ async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
 
 
 def share_of(transport: Transport, data: Data, index: Index, order: InOrder) -> Part:
-    """All training samples for the master; for a worker one of as many equal parts as there are workers."""
+    """All training samples for the master; for a worker one of as many equal parts as there are workers.
+
+    They are read by a copy of `data`: threads may still be reading ahead by the other one.
+    """
     first, stop = 0, order.batches
     if transport.rank:
         first, stop = (order.batches * place // data.num_workers for place in (data.worker, data.worker + 1))
-    return Part(partial(SampleFeed, data, index, order), first, stop)
+    return Part(partial(SampleFeed, copy.copy(data), index, order), first, stop)
 
 
 def divided(job: Job, index: Index) -> tuple[Index, Index]:
@@ -135,9 +138,9 @@ async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
         fault = f"generate_data() of {type(data).__name__} yields no sample: it must yield (x, y) batches"
         await agree(transport, DataError(fault))
     turn = (data.worker, data.num_workers) if in_turn else (0, 1)
-    feed = partial(GeneratorFeed, data, turn=turn)
-    part = Part(feed if transport.rank else partial(GeneratorFeed, of_all(data, job)))
-    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, feed, part)
+    own = partial(GeneratorFeed, copy.copy(data), turn=turn)
+    part = Part(own if transport.rank else partial(GeneratorFeed, of_all(data, job)))
+    return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, partial(GeneratorFeed, data, turn=turn), part)
 
 
 def of_all(data: Data, job: Job) -> Data:

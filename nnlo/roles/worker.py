@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from nnlo.comm.base import Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range
 from nnlo.data.feed import Batch, Tensors
-from nnlo.errors import DataError, ProtocolError
+from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES, Arena, Flat
 from nnlo.model import GradientStep, ScaledStep, evaluate
 from nnlo.roles.prefetch import Prefetch
@@ -116,25 +117,23 @@ class Worker:
         return replace(header, nbytes=len(self.up.storage))
 
 
-async def measured(transport: Transport, job: Job, setup: Setup) -> dict[str, float]:
-    """Loss and metrics of the weights that a worker had last, on its share of the training samples, and how many."""
-    samples = 0
+def measured(job: Job, setup: Setup) -> dict[str, float]:
+    """Loss and metrics of the weights that a worker had last, on its share of the training samples, and how many.
 
-    def batches() -> Iterator[tuple[Tensors, Tensors]]:
+    The number alone where the share is empty. Raises DataError.
+    """
+    batches, samples = setup.intake.measured.batches(setup.layout.dtype), 0
+    first = next(batches, None)
+    if first is None:
+        return {"samples": 0}
+
+    def counted() -> Iterator[tuple[Tensors, Tensors]]:
         nonlocal samples
-        for batch in setup.intake.measured.batches(setup.layout.dtype):
+        for batch in chain([first], batches):
             samples += batch.samples
             yield batch.x, batch.y
 
-    def work() -> dict[str, float]:
-        return evaluate(setup.module, batches(), job.loss, job.metrics)
-
-    try:
-        figures = await transport.compute(work, setup.intake.samples // max(1, transport.size - 1))
-    except DataError:
-        if samples:
-            raise
-        return {"samples": 0}
+    figures = evaluate(setup.module, counted(), job.loss, job.metrics)
     return {"samples": samples, **figures}
 
 

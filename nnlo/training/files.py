@@ -94,11 +94,14 @@ class OutputFiles:
         """Raises OptionsError where the files could not be written in the end; leaves nothing behind."""
         check_free(self.folder, self.paths, self.overwrite, f"--output {self.folder}", "give another --trial-name")
 
-    def write(self, history: Mapping[str, Any], module: nn.Module) -> tuple[Path, ...]:
-        """All that history and module give; what is written now. Raises DataError where a file cannot be written."""
-        self.write_history(history)
+    def keep(self, module: nn.Module) -> None:
+        """The weights, where they are wanted. Raises DataError where a file cannot be written."""
         if self.wanted.weights:
             self.write_weights(module)
+
+    def write(self, history: Mapping[str, Any]) -> tuple[Path, ...]:
+        """All that the history gives; what is written now. Raises DataError where a file cannot be written."""
+        self.write_history(history)
         self.write_curves(history)
         if self.wanted.report:
             self.write_report(history)
@@ -113,7 +116,7 @@ class OutputFiles:
 
     def wrote(self, *paths: Path) -> None:
         """These were written."""
-        self.written += paths
+        self.written = tuple(dict.fromkeys((*self.written, *paths)))
 
     def write_history(self, history: Mapping[str, Any]) -> Path:
         write_history(self.history, history)

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from nnlo import Algo, Callback
-from nnlo.comm.costs import Costs
+from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.errors import DataError
 from tests.jobs import Batches, Rows, Run, cut, labelled, train_here
 
 X, Y = labelled(100)
+ALGO = Algo("sgd", lr=0.1, loss="sparse_categorical_crossentropy")
 
 
 def linear() -> nn.Module:
@@ -106,3 +108,42 @@ def test_what_it_costs_on_the_virtual_clock() -> None:
     assert seconds(ten) - seconds(None) == pytest.approx(4 * 10, abs=0.01)
     assert seconds(None, model_accuracy=True) - seconds(None) == pytest.approx(2 * 100, abs=0.01)
     assert seconds(ten, model_accuracy=True) - seconds(None) == pytest.approx(2 * 10 + 2 * 110, abs=0.01)
+
+
+def test_of_a_worker_that_was_lost_nothing_is_told() -> None:
+    world = VirtualWorld(4, costs=Costs(compute=1e-3), faults=[Fault(2, 5, FaultKind.DIE)])
+    run = train_here(world, Rows(X, Y, 8), ALGO, linear, epochs=3, worker_accuracy=True)
+    assert list(run.history["workers"]) == ["1", "3"]
+
+
+class Watched(Rows):
+    """Notes who reads; one that measures fails once `broken` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(X, Y, 8)
+        self.readers: list[Watched] = []
+        self.broken: list[bool] = []
+
+    def load_data(self, file: str) -> Any:
+        if self not in self.readers:
+            self.readers.append(self)
+        if self.broken:
+            raise DataError(f"{file}: gone")
+        return super().load_data(file)
+
+
+def test_what_is_measured_is_read_by_a_reader_of_its_own() -> None:
+    """The one that was trained on may still be reading ahead on its thread."""
+    data = Watched()
+    train_here(VirtualWorld(2), data, ALGO, linear, worker_accuracy=True)
+    assert len(data.readers) == 3
+
+
+def test_a_file_that_cannot_be_read_any_more_is_no_empty_share() -> None:
+    class Breaks(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            data.broken.append(True)
+
+    data = Watched()
+    with pytest.raises(DataError, match="all: gone"):
+        train_here(VirtualWorld(2), data, ALGO, linear, callbacks=[Breaks()], worker_accuracy=True)

@@ -232,6 +232,19 @@ def made(path):
     return path
 
 
+def test_an_evaluation_copies_what_it_reads(copies):
+    for options, wanted in (({"val": VAL}, VAL), ({"val": None, "train_split": 0.5}, FILES)):
+        copies.clear()
+        assert evaluate(Texts(2, "cached"), **options) == evaluate(Texts(2), **options)
+        assert [source for source, _ in copies] == wanted and left() == []
+
+
+def evaluate(data, val, **options):
+    algo, built = Algo("sgd", loss="mse", metrics=()), Built(lambda: nn.Linear(1, 1))
+    manager = MPIManager(VirtualWorld(3), data, algo, built, 2, FILES, val, output=None, **options)
+    return manager.evaluate()
+
+
 def test_hosts_with_one_disk_share_a_copy(copies):
     """Two hosts of two ranks: the first rank of each would copy, but the second finds the folder there."""
     places = [("a", [0]), ("a", [0]), ("b", [0]), ("b", [0])]

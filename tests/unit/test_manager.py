@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from torch import nn
 
-from nnlo import Algo, MPIManager
+from nnlo import Algo, Callback, MPIManager
 from nnlo.errors import OptionsError, TrainingError
 from tests.jobs import Built, Rows, labelled
 
 
 def manager(val_list: list[str] | None, output: Path | None = None, **options: Any) -> MPIManager:
     data, builder = options.pop("data", Rows(*labelled(40), 8)), Built(lambda: nn.Linear(8, 4))
-    return MPIManager(None, data, Algo("sgd"), builder, 2, ["all"], val_list, output=output, **options)
+    epochs = options.pop("epochs", 2)
+    return MPIManager(None, data, Algo("sgd"), builder, epochs, ["all"], val_list, output=output, **options)
 
 
 def test_the_figure_of_merit_is_the_last_validation_loss_or_else_the_training_loss() -> None:
@@ -61,3 +62,56 @@ def test_a_run_that_fails_leaves_its_report_too(tmp_path: Path) -> None:
 def test_a_report_needs_a_folder() -> None:
     with pytest.raises(OptionsError, match=r"--report needs a folder.*--output"):
         manager(None, report=True)
+
+
+class Stops(Callback):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        self.manager.stop("enough")
+
+
+def test_a_second_training_does_not_stop_for_what_stopped_the_first() -> None:
+    made = manager(["all"], epochs=4, callbacks=[Stops()])
+    first = made.train()
+    made.callbacks.clear()
+    second = made.train()
+    assert first is not None and second is not None
+    assert (first["outcome"], first["stop_reason"]) == ("stopped", "enough")
+    assert (second["outcome"], second["stop_reason"], made.stop_training) == ("done", None, False)
+
+
+def test_a_hook_that_fails_after_the_training_costs_no_file(tmp_path: Path) -> None:
+    class Fails(Callback):
+        def on_train_end(self, logs: dict[str, Any]) -> None:
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        manager(None, tmp_path, trial_name="t", callbacks=[Fails()]).train()
+    assert endings(tmp_path) == {"history.json", "weights.pt", "weights.safetensors"}
+
+
+def test_a_second_training_lists_its_files_once(tmp_path: Path) -> None:
+    made = manager(None, tmp_path, trial_name="t", overwrite=True)
+    made.train()
+    before = made.files and made.files.left
+    made.train()
+    assert made.files and made.files.left == before
+
+
+def test_the_weights_are_there_before_the_workers_are_measured(tmp_path: Path) -> None:
+    """A worker that fails then ends the job at once."""
+
+    class Breaks(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            gone.append(epoch)
+
+    class Going(Rows):
+        def load_data(self, file: str) -> Any:
+            if len(gone) == 2:
+                raise ValueError("gone")
+            return super().load_data(file)
+
+    gone: list[int] = []
+    with pytest.raises(ValueError, match="gone"):
+        data = Going(*labelled(40), 8)
+        manager(None, tmp_path, data=data, trial_name="t", callbacks=[Breaks()], worker_accuracy=True).train()
+    assert {"weights.pt", "weights.safetensors"} <= endings(tmp_path)

@@ -135,6 +135,7 @@ def test_the_best_of_a_loss_is_its_least_and_of_an_accuracy_its_largest() -> Non
     assert best(figure(run, "loss")) == (3.0, 1 / 3)
     assert best(figure(run, "acc")) == (1.0, 1.0)
     assert best(figure(run, "gone")) is None
+    assert best(figure(history(3, ("binary_acc",)), "binary_acc")) == (1.0, 1.0)
 
 
 def test_staleness_is_a_map_of_shares() -> None:

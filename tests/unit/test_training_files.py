@@ -98,7 +98,8 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     outputs = OutputFiles(tmp_path, "mnist", "a1")
-    written = outputs.write({"epochs": []}, nn.Linear(2, 2))
+    outputs.keep(nn.Linear(2, 2))
+    written = outputs.write({"epochs": []})
     names = {"mnist_a1_history.json", "mnist_a1_weights.safetensors", "mnist_a1_weights.pt"}
     assert names <= {path.name for path in written} <= names | {"mnist_a1_curves.png"}
     assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in written)
@@ -109,7 +110,8 @@ def test_weights_that_are_not_wanted_are_not_written_nor_in_the_way(tmp_path: Pa
         (tmp_path / name).write_bytes(b"old")
     outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(weights=False))
     outputs.check()
-    written = outputs.write({"epochs": []}, nn.Linear(2, 2))
+    outputs.keep(nn.Linear(2, 2))
+    written = outputs.write({"epochs": []})
     assert outputs.history in written and not set(outputs.weights) & set(written)
     assert [path.read_bytes() for path in outputs.weights] == [b"old", b"old"]
     with pytest.raises(OptionsError, match=r": m_t_history\.json.* already there"):
@@ -117,12 +119,10 @@ def test_weights_that_are_not_wanted_are_not_written_nor_in_the_way(tmp_path: Pa
 
 
 def test_a_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:
-    assert OutputFiles(tmp_path, "m", "a").report not in OutputFiles(tmp_path, "m", "a").write(
-        {"epochs": []}, nn.ReLU()
-    )
+    assert OutputFiles(tmp_path, "m", "a").report not in OutputFiles(tmp_path, "m", "a").write({"epochs": []})
     outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True))
     assert outputs.report.name == "m_t_report.html"
-    assert outputs.report in outputs.write({"epochs": []}, nn.Linear(2, 2))
+    assert outputs.report in outputs.write({"epochs": []})
     with pytest.raises(OptionsError, match=r"m_t_report\.html"):
         OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True)).check()
 

@@ -107,6 +107,22 @@ def test_the_table_of_epochs() -> None:
     assert "2 4.00 s 400 4 0.5000 0.5000 1.000 1.000 1.00 (2) 100 3 MiB 5 MiB" in said
 
 
+def test_figures_on_the_training_set_are_in_the_tables() -> None:
+    run = full(workers={"1": {"samples": 100, "acc": 0.75}, "2": {"samples": 0}})
+    run["epochs"][1]["training_set"] = {"loss": 0.25, "acc": 0.875}
+    said = rows(run)
+    assert any("val_acc loss on the training set acc on the training set staleness" in row for row in said)
+    assert "2 4.00 s 400 4 0.5000 0.5000 1.000 1.000 0.2500 0.8750 1.00 (2) 100 3 MiB 5 MiB" in said
+    assert any(row.endswith("peak memory acc on its share") for row in said)
+    assert "1 alpha 240 40 3 25 % 1.50 s 4.50 s – – 7 MiB 0.7500" in said  # noqa: RUF001
+    assert "workers" not in read(run).texts
+
+
+def test_the_samples_of_the_load_do_not_fill_pages() -> None:
+    series = {"seconds": [0.5] * 512, "cpu_percent": [float(i) for i in range(512)]}
+    assert page(full(monitor={str(rank): series for rank in range(8)})) == page(full())
+
+
 def test_the_configuration() -> None:
     texts = read(full()).texts
     pairs = dict(itertools.pairwise(texts))

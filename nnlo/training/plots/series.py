@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nnlo.training.measured import MORE_IS_BETTER
 from nnlo.training.record import figures_of
 
 History = Mapping[str, Any]
@@ -22,13 +23,11 @@ TIMES = ((7200.0, 3600.0, "hours"), (300.0, 60.0, "minutes"), (0.0, 1.0, "second
 TITLES = {
     "loss": "Loss",
     "acc": "Accuracy",
+    "binary_acc": "Binary accuracy",
     "top5": "Top-5 accuracy",
     "mae": "Mean absolute error",
     "mse": "Mean squared error",
 }
-
-LARGER_IS_BETTER = frozenset(("acc", "top5", "auc", "f1", "precision", "recall"))
-"""Metrics whose best value is their largest; of the others, the loss among them, it is the smallest."""
 
 
 MANY_COLUMNS = 75
@@ -120,8 +119,8 @@ def metric_names(history: History) -> list[str]:
 
 
 def best(curve: Curve) -> tuple[float, float] | None:
-    """The place and the value where a figure was best, None where nothing is known."""
-    sign = -1 if curve.name.removeprefix("val_") in LARGER_IS_BETTER else 1
+    """The place and the value where a figure was best, None where nothing is known; of an unknown figure, the least."""
+    sign = -1 if curve.name.removeprefix("val_") in MORE_IS_BETTER else 1
     known = [(sign * value, at, value) for at, value in zip(curve.places, curve.values, strict=True) if value == value]
     return min(known)[1:] if known else None
 

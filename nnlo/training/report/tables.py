@@ -16,9 +16,9 @@ LONG = 20
 
 SHOWN = (
     "model", "trial", "outcome", "started", "arguments", "epochs", "validations", "nnlo", "versions", "hosts",
-    "peak_memory_bytes",
+    "peak_memory_bytes", "workers", "monitor",
 )  # fmt: skip
-"""What has a place of its own in the report."""
+"""What has a place of its own in the report, or, as the samples of `monitor`, would fill pages."""
 
 NAMES = {"seconds": "time in all", "train_data": "training data", "val_data": "validation data",
          "train_samples": "training samples", "val_samples": "validation samples"}  # fmt: skip
@@ -86,8 +86,22 @@ def worker_table(history: History) -> Table:
     some = workers(history)
     refused = any(one.sums["refused"] > 0 for one in some)
     columns = ["rank", "-host", "samples", "samples/s", "updates", *(["refused"] if refused else []), "-computing", ""]
-    rows = [[*begin_of(one, refused), text.percent(one.busy, one.elapsed), *end_of(one)] for one in some]
-    return Table([*columns, "", "not computing", "up", "down", "peak memory"], rows, [one.share for one in some])
+    own = [name for name in ("loss", *metric_names(history)) if any(own_figure(history, one, name) for one in some)]
+    rows = [
+        [
+            *begin_of(one, refused), text.percent(one.busy, one.elapsed), *end_of(one),
+            *(own_figure(history, one, name) for name in own),
+        ]
+        for one in some
+    ]  # fmt: skip
+    columns += ["", "not computing", "up", "down", "peak memory", *(f"{name} on its share" for name in own)]
+    return Table(columns, rows, [one.share for one in some])
+
+
+def own_figure(history: History, one: Worker, name: str) -> str:
+    """What the worker's last weights gave on its share of the training samples; empty where that is not known."""
+    value = number(history, lambda history: history["workers"][one.name][name])
+    return text.figure(value) if text.known(value) else ""
 
 
 def begin_of(one: Worker, refused: bool) -> list[str]:
@@ -124,15 +138,18 @@ def epochs(history: History) -> Table:
     """A row for every epoch, with columns for what any of them knows."""
     trained = ["loss", *metric_names(history)]
     figures = [name for name in (*trained, *(f"val_{name}" for name in trained)) if curve_of(history, name)]
+    again = [name for name in trained if any(text.known(set_figure(entry, name)) for entry in history["epochs"])]
     refused = ["refused"] if total(history["epochs"], "refused") > 0 else []
     rates = curve(history, "lr", lambda entry: entry["lr"]).known
     rate = ["lr"] if len(set(rates)) > 1 else []
     columns = ["epoch", "ends after", "samples", "updates", *refused, *figures, *rate]
+    columns += [f"{name} on the training set" for name in again]
     rows = [
         [
             text.count(value_of(entry, "epoch")), text.seconds(value_of(entry, "seconds")),
             *(text.count(value_of(entry, key)) for key in ("samples", "updates", *refused)),
             *(text.figure(value_of(entry, key)) for key in (*figures, *rate)),
+            *(text.figure(set_figure(entry, name)) for name in again),
             staleness_text(entry), text.rate(value_of(entry, "samples_per_second")),
             text.size(value_of(entry, "bytes_up")), text.size(value_of(entry, "bytes_down")),
         ]
@@ -147,6 +164,11 @@ def curve_of(history: History, name: str) -> list[float]:
 
 def value_of(entry: Entry, key: str) -> float:
     return number(entry, lambda entry: entry[key])
+
+
+def set_figure(entry: Entry, name: str) -> float:
+    """What the centre's weights gave on all training samples at the epoch's end."""
+    return number(entry, lambda entry: entry["training_set"][name])
 
 
 def staleness_text(entry: Entry) -> str:
