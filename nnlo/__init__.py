@@ -1,5 +1,6 @@
 """Distributed training of torch models over MPI."""
 
+from nnlo import excepthook
 from nnlo.data import Data, H5Data
 from nnlo.manager import MPIManager
 from nnlo.model import ModelBuilder, ModelPytorch
@@ -8,3 +9,5 @@ from nnlo.training.callbacks import Callback
 from nnlo.version import __version__
 
 __all__ = ["Algo", "Callback", "Data", "H5Data", "MPIManager", "ModelBuilder", "ModelPytorch", "__version__"]
+
+excepthook.install()

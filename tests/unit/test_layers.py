@@ -20,7 +20,7 @@ LAYERS = (
     ("threads", "roles", "callbacks"),
     ("manager",),
     ("optimize", "experiments"),
-    ("cli", "manual", "drivers", "models"),
+    ("cli", "manual", "excepthook", "drivers", "models"),
 )
 """The parts of nnlo, lowest first: a part imports from its own layer and from those before it."""
 
