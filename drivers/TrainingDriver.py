@@ -18,6 +18,7 @@ from nnlo.launcher import launched_rank
 from nnlo.logs import LOG, set_up
 from nnlo.model import ModelSource, load_model
 from nnlo.optim import Schedule
+from nnlo.options import flag_of
 from nnlo.training.arguments import (
     DataArguments,
     ModelArguments,
@@ -25,6 +26,7 @@ from nnlo.training.arguments import (
     OutputArguments,
     TrainingArguments,
     check_read,
+    names_for_models,
     optimizer_settings,
 )
 from nnlo.training.callback_arguments import CallbackArguments
@@ -50,8 +52,14 @@ def command() -> Command:
 
 
 def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
-    """The options that suit the model; those of its optimizer only where no other one is asked for."""
-    defaults = line.checked(source.defaults, f"get_model.defaults of model '{source.name}'")
+    """The options that suit the model; those of its optimizer only where no other one is asked for.
+
+    Raises OptionsError for one that is not for a model to say, such as where files go.
+    """
+    what = f"get_model.defaults of model '{source.name}'"
+    defaults = line.checked(source.defaults, what)
+    if others := sorted(defaults.keys() - names_for_models()):
+        raise OptionsError(f"{what}: {flag_of(others[0])} is for the command line alone: drop it there")
     if given.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
         for name in ("lr", "momentum", "optimizer_params"):
             defaults.pop(name, None)
@@ -97,11 +105,12 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     source = load_model(build(ModelArguments, given).model)
     build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
-    evaluates, splits = weights.evaluate is not None, build(ReadingArguments, given).train_split is not None
+    reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
+    evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     layers = given, suits, model_defaults(line, source, given)
-    model, data, reading = (build(kind, *layers) for kind in (ModelArguments, DataArguments, ReadingArguments))
-    training, callbacks = build(TrainingArguments, *layers), build(CallbackArguments, *layers)
+    model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
+    training = build(TrainingArguments, *layers)
     recorded = (model, weights, data, reading, training, output, watched, callbacks)
     algo, comm = make_algo(model, training, layers), world_comm()
     return MPIManager(

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from nnlo.errors import OptionsError
 
 LOG = logging.getLogger("nnlo")
@@ -27,7 +29,7 @@ OFF_SCREEN: dict[str, Any] = {"screen": logging.NOTSET}
 def set_up(level: str, file: Path | None, rank: int) -> None:
     """Show lines of `level` and above; of ranks other than 0 the screen shows warnings and errors alone."""
     own = logging.getLevelName(level.upper())
-    screen = logging.StreamHandler()
+    screen = Screen()
     screen.addFilter(lambda record: on_screen(record, own, rank))
     handlers: list[logging.Handler] = [screen]
     if file is not None:
@@ -68,6 +70,14 @@ class Line(logging.Formatter):
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         seconds = max(0.0, record.created - self._began)
         return f"{seconds:8.3f} s  {'worker' if rank else 'master'} {rank}  {level}{super().format(record)}"
+
+
+class Screen(logging.StreamHandler):  # type: ignore[type-arg]
+    """stderr; a bar that is there makes room for the line and is drawn again below it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream, nolock=True):
+            super().emit(record)
 
 
 class LineFile(logging.Handler):

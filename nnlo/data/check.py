@@ -129,11 +129,6 @@ def slices(data: Data, file: str) -> Iterator[tuple[Arrays, Arrays]]:
         yield data.read_rows(file, start, start + step)
 
 
-def check_files(data: Data, files: Sequence[str]) -> list[Report]:
-    """A report on each file; samples of another form than those of the first file are a fault too."""
-    return same_forms([check_file(data, file) for file in files])
-
-
 def same_forms(reports: Sequence[Report]) -> list[Report]:
     """The reports, with a fault for each whose samples have another form than the first's; empty ones do not count."""
     first = next((one for one in reports if one.samples and not one.fault), None)

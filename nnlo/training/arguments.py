@@ -157,7 +157,7 @@ class OutputArguments(Options):
 
 def check_read(mode: str, given: Iterable[str]) -> None:
     """Raises OptionsError for a given option of other modes, or of an optimizer that `mode` lacks."""
-    readers = {name: {field.name for field in dataclasses.fields(MODES[name].options)} for name in MODES}
+    readers = {name: names_of(MODES[name].options) for name in MODES}
     for name in given:
         others = [other for other in MODES if name in readers[other]]
         if others and MODES.canonical(mode) not in others:
@@ -167,7 +167,18 @@ def check_read(mode: str, given: Iterable[str]) -> None:
 
 
 def optimizer_names() -> set[str]:
-    return {field.name for field in dataclasses.fields(OptimizerArguments)}
+    return names_of(OptimizerArguments)
+
+
+def names_for_models() -> set[str]:
+    """The options that a model may bring defaults of: how it is trained, not on what nor what is left of it."""
+    modes = [MODES[name].options for name in MODES]
+    sections = (ModelArguments, DataArguments, TrainingArguments, OptimizerArguments, *modes)
+    return set().union(*map(names_of, sections)) - {"model", "train_data", "val_data"}
+
+
+def names_of(section: type[Options]) -> set[str]:
+    return {field.name for field in dataclasses.fields(section)}
 
 
 def optimizer_settings(arguments: OptimizerArguments) -> dict[str, Any]:

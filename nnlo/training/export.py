@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import logging
 import tempfile
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +45,20 @@ def write_onnx(module: nn.Module, inputs: Inputs, path: Path) -> None:
 
 
 def write_torch_export(module: nn.Module, inputs: Inputs, path: Path) -> None:
-    torch.export.save(torch.export.export(module, inputs, dynamic_shapes=any_batch(inputs)), path)
+    made = torch.export.export(module, inputs, dynamic_shapes=any_batch(inputs))
+    write_whole(path, lambda buffer: torch.export.save(made, buffer))
 
 
 def write_torchscript(module: nn.Module, inputs: Inputs, path: Path) -> None:
-    torch.jit.save(torch.jit.trace(module, inputs), path)  # type: ignore[no-untyped-call]
+    made = torch.jit.trace(module, inputs)  # type: ignore[no-untyped-call]
+    write_whole(path, lambda buffer: torch.jit.save(made, buffer))
+
+
+def write_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    """By way of memory: a full disk is then an OSError, where torch, writing itself, ends the process."""
+    buffer = io.BytesIO()
+    save(buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def any_batch(inputs: Inputs) -> tuple[dict[int, torch.export.Dim], ...]:

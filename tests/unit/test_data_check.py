@@ -10,7 +10,7 @@ from torch import nn
 from nnlo import Algo, Data, H5Data, MPIManager
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data import check
-from nnlo.data.check import check_file, check_files, check_generator
+from nnlo.data.check import Report, check_file, check_generator, same_forms
 from nnlo.errors import DataError
 from tests.jobs import Batches, Built, Rows, cut, labelled
 
@@ -33,6 +33,11 @@ def files(tmp_path, monkeypatch):
     write("odd.h5", x[:, :1], np.zeros(20, int))
     write("empty.h5", x[:0], np.zeros(0, int))
     return ["good.h5", "bad.h5", "gone.h5", "odd.h5", "empty.h5"]
+
+
+def check_files(data, files) -> list[Report]:
+    """What each file holds, laid against the first, as the ranks do it together."""
+    return same_forms([check_file(data, file) for file in files])
 
 
 LINES = [

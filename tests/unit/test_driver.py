@@ -149,6 +149,8 @@ def test_good_files_are_not_named_among_bad_ones(refused: Driver) -> None:
         ("def get_model():\n    return 'no'\n", ["str", "Module"]),
         ("def get_model():\n    pass\nget_model.defaults = {'batsch': 3}\n", ["get_model.defaults", "mean batch?"]),
         ("def get_model():\n    pass\nget_model.defaults = {'loss': 3}\n", ["get_model.defaults", "--loss"]),
+        ("def get_model():\n    pass\nget_model.defaults = {'output': 'x'}\n", ["get_model.defaults", "--output is"]),
+        ("def get_model():\n    pass\nget_model.defaults = {'train_data': 'x'}\n", ["--train-data is for the command"]),
     ],
 )
 def test_bad_model_files(content: str, parts: list[str], refused: Driver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import OptionsError, TrainingError
 from nnlo.logs import DETAIL, LOG, OFF_SCREEN, note_error, set_up
 from nnlo.training.arguments import OutputArguments
+from nnlo.training.progress import Bar
 from tests.jobs import Rows, labelled, train_here
 
 LINE = re.compile(r" *\d+\.\d{3} s  (master 0|worker [1-9]\d*)  \S")
@@ -47,6 +49,17 @@ def told(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
     assert all(LINE.match(line) for line in lines)
     return [line.split(" s  ", 1)[1] for line in lines]
+
+
+def test_a_line_does_not_run_into_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("info", None, 0)
+    bar = Bar(10, sys.stderr)
+    bar.show("epoch 1/2", "loss 0.5", 4)
+    LOG.info("a line")
+    bar.close()
+    before, after = capsys.readouterr().err.split("a line\n")
+    assert LINE.match(before.rpartition("\r")[2] + "a line") and "epoch 1/2" in before
+    assert "epoch 1/2" in after
 
 
 def test_a_file_tells_the_run_and_the_screen_its_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

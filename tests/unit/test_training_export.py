@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,3 +203,14 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(broken: str, tmp_path: P
     with pytest.raises(DataError, match=r"model\.broken: cannot write"):
         made.write(nn.Linear(8, 4))
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
+
+
+def test_a_disk_without_room_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot write \(File too large\): make room"):
+            exports(name, tmp_path, *batch(2)).write(Normed())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
