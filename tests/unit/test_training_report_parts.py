@@ -130,7 +130,7 @@ def test_a_run_that_failed_before_its_first_epoch_shows_its_load() -> None:
     assert "Load" in texts and "The run ended before its first epoch did." in texts
 
 
-def test_options_that_are_as_their_defaults_come_last() -> None:
+def test_options_at_their_defaults_come_last() -> None:
     given = {
         "mode": "downpour", "batch": 64, "loss": "mse", "metrics": [], "seed": 12345, "epochs": 10, "sync_every": 1,
         "csv": False, "save_model": False, "lr": None, "schedule": {"name": "constant", "warmup": 0.0}, "mine": 0.5,
@@ -141,7 +141,7 @@ def test_options_that_are_as_their_defaults_come_last() -> None:
     ]  # fmt: skip
     assert [flag for flag, _ in left] == ["--mode", "--epochs", "--sync-every", "--csv", "--schedule"]
     texts = read(full(arguments=given)).texts
-    assert texts.index("--mine") < texts.index("5 more, as their defaults are") < texts.index("--mode")
+    assert texts.index("--mine") < texts.index("5 more, at their defaults") < texts.index("--mode")
     assert options({"epochs": [], "arguments": {"mode": "gone", "sync_every": 1}})[0] == [
         ("--mode", "gone"), ("--sync-every", "1")
     ]  # fmt: skip
