@@ -38,7 +38,7 @@ from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
 DESCRIPTION = "Train a torch model on several ranks: mpirun -np 3 TrainingDriver --model mnist"
-NOTES = "A model may bring defaults of its own, which go before those shown here."
+NOTES = "A model and a ready-made data set bring defaults of their own, which go before those shown here."
 
 Values = Mapping[str, Any]
 
@@ -188,6 +188,11 @@ def summary(manager: MPIManager) -> str:
     epochs = f"{len(history['epochs'])} epoch{'s' * (len(history['epochs']) != 1)}"
     lines = [f"{history['model']}: {epochs} in {history['seconds']:.1f} s, {figures}"]
     lines += [f"stopped: {history['stop_reason']}"] if history["stop_reason"] else []
+    if refused := sum(entry["refused"] for entry in history["epochs"]):
+        samples = sum(entry["refused_samples"] for entry in history["epochs"])
+        lines.append(
+            f"{refused} updates ({samples:,} samples) were inf or nan and refused: --check-data looks for such"
+        )
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.left)])
 
 

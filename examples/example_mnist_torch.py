@@ -44,3 +44,4 @@ def parameter_range():
 
 get_model.defaults = {"optimizer": "adam", "lr": 1e-3, "loss": "categorical_crossentropy"}
 get_model.parameter_range = parameter_range
+get_model.data_sets = "mnist", "digits"  # without --train-data: the first of them that is there

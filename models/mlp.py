@@ -36,3 +36,4 @@ get_model.defaults = {
     "loss": "categorical_crossentropy",
 }
 get_model.parameter_range = _parameter_range
+get_model.data_sets = ("mnist", "digits")

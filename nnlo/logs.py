@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tqdm import tqdm
 from nnlo.errors import OptionsError
 
 LOG = logging.getLogger("nnlo")
+#: How each line of a log file begins.
+LINE = re.compile(rb" *\d+\.\d{3} s  (master|worker) \d+  ")
 
 DETAIL: dict[str, Any] = {"screen": logging.DEBUG}
 """For the file; the screen shows it with the debug lines alone."""
@@ -33,6 +36,7 @@ def set_up(level: str, file: Path | None, rank: int) -> None:
     screen.addFilter(lambda record: on_screen(record, own, rank))
     handlers: list[logging.Handler] = [screen]
     if file is not None:
+        check_log(file)
         try:
             handlers.append(LineFile(file))
         except OSError as error:
@@ -44,6 +48,16 @@ def set_up(level: str, file: Path | None, rank: int) -> None:
         handler.close()
     LOG.handlers, LOG.propagate = handlers, False
     LOG.setLevel(own)
+
+
+def check_log(path: Path) -> None:
+    """Raises OptionsError for a file that is there and holds something else than such lines, which stays as it is."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        begin = file.readline(200)
+    if begin and not LINE.match(begin):
+        raise OptionsError(f"--log-file {path} is there and is no log of nnlo: name another file")
 
 
 def note_error(text: str) -> None:
@@ -85,6 +99,7 @@ class LineFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self._file = -1
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -16,9 +16,6 @@ from torch import nn
 from nnlo.errors import OptionsError
 from nnlo.model.loading import load_file, user_code
 
-#: The data sets of a model that names none.
-DIGITS = ("mnist", "digits")
-
 
 class ModelSource:
     """A module with `get_model(**params)` and, where it likes, `get_name()`, `get_train()`, `get_val()`,
@@ -58,9 +55,9 @@ class ModelSource:
     def data_sets(self) -> tuple[str, ...]:
         """The ready-made data sets that fit the model, the best first: get_model.data_sets, a name or several.
 
-        A model that says nothing is taken to be one for handwritten digits.
+        None where it says nothing.
         """
-        found = getattr(self._get_model, "data_sets", DIGITS)
+        found = getattr(self._get_model, "data_sets", ())
         names = (found,) if isinstance(found, str) else found
         if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
             raise OptionsError(f"{self._what}: get_model.data_sets must be names of data sets, not {found!r}")

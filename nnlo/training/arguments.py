@@ -141,7 +141,7 @@ class OutputArguments(Options):
     overwrite: bool = option(False, help="replace files of the same names")
     save_model: bool = option(True, help="write the trained weights")
     report: bool = option(False, help="write a report of the run as well, a web page that needs nothing else")
-    log_file: Path | None = option(None, help="write the log lines of all ranks to this file as well", metavar="FILE")
+    log_file: Path | None = option(None, help="add the log lines of all ranks to this file as well", metavar="FILE")
     log_level: str = option("info", help="the least important log lines to show", choices=lambda: LEVELS)
     verbose: bool = option(False, help="the same as --log-level debug")
 

@@ -16,13 +16,16 @@ RANK = dict.fromkeys(("samples", "updates", "refused", "busy_seconds", "samples_
 STALENESS = {"mean": NUMBER, "max": NUMBER, "histogram": [int]}
 POINT = {"epoch": NUMBER, "seconds": NUMBER, "samples": NUMBER}
 SHAPE: dict[str, Any] = {
-    **dict.fromkeys(("model", "trial", "outcome"), str),
+    **dict.fromkeys(("model", "trial", "outcome", "stop_reason"), str),
     **dict.fromkeys(("ranks", "parameters", "train_samples", "seconds"), NUMBER),
     "arguments": {"mode": str, "batch": NUMBER, "optimizer": {"name": str, "lr": NUMBER}},
     "versions": {},
     "hosts": [str],
     "peak_memory_bytes": {"*": NUMBER},
-    "epochs": [{**POINT, "staleness": STALENESS, "ranks": {"*": RANK}}],
+    "seeds": {"ranks": {}},
+    "workers": {"*": {"*": NUMBER}},
+    "monitor": {"*": {"*": [NUMBER]}},
+    "epochs": [{**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "ranks": {"*": RANK}}],
     "validations": [POINT],
 }
 """What readers of a history count on: of these kinds, or null, or not there. "*" stands for every key."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from nnlo.errors import OptionsError
 from nnlo.training.callbacks import Callback, Logs
-from nnlo.training.measured import canonical, measured_figure
+from nnlo.training.measured import LESS_IS_BETTER, MORE_IS_BETTER, canonical, measured_figure
 
 Compare = Callable[[float, float], bool]
 COMPARISONS: dict[str, Compare] = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
@@ -80,7 +80,17 @@ class EarlyStopping(StoppingRule):
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
             raise OptionsError(f"{self.flag}: the patience must be a whole number, at least 1, not {self.patience!r}")
         self._better = COMPARISONS[self.comparison.removeprefix("~")]
+        self._check_direction()
         self.begin()
+
+    def _check_direction(self) -> None:
+        """Whoever waits for a loss to rise has the sign the wrong way round."""
+        kind, sign = self.metric.removeprefix("val_"), self.comparison.removeprefix("~")
+        wanted = "<" if kind in LESS_IS_BETTER else ">" if kind in MORE_IS_BETTER else sign
+        if sign != wanted:
+            size = "smaller" if wanted == "<" else "larger"
+            right = f"{self.metric},{self.comparison.replace(sign, wanted)},{self.patience}"
+            raise OptionsError(f"{self.flag} {self}: {self.metric} is better when it is {size}: write '{right}'")
 
     def begin(self) -> None:
         self._seen: list[float] = []
@@ -92,7 +102,7 @@ class EarlyStopping(StoppingRule):
     @classmethod
     def of(cls, text: str) -> EarlyStopping:
         """From "metric,comparison,patience". Raises OptionsError."""
-        metric, comparison, patience = three_parts(text, cls.flag, "val_loss,~<,4")
+        metric, comparison, patience = three_parts(text, cls.flag, "metric,comparison,patience", "val_loss,~<,4")
         try:
             return cls(metric, comparison, int(patience))
         except ValueError:
@@ -108,7 +118,9 @@ class EarlyStopping(StoppingRule):
             self._best, self._since = value, 0
             return None
         self._since += 1
-        return f"nothing better than {self._best:g} in {self.patience}" if self._since >= self.patience else None
+        return (
+            f"nothing better than {self._best:g} in the last {self.patience}" if self._since >= self.patience else None
+        )
 
     def _means(self, value: float) -> str | None:
         self._seen = [*self._seen, value][-2 * self.patience :]
@@ -140,7 +152,7 @@ class TargetMetric(StoppingRule):
     @classmethod
     def of(cls, text: str) -> TargetMetric:
         """From "metric,comparison,number". Raises OptionsError."""
-        metric, comparison, target = three_parts(text, cls.flag, "val_acc,>,0.97")
+        metric, comparison, target = three_parts(text, cls.flag, "metric,comparison,number", "val_acc,>,0.97")
         try:
             return cls(metric, comparison, float(target))
         except ValueError:
@@ -150,10 +162,10 @@ class TargetMetric(StoppingRule):
         return f"reached {value:g}" if COMPARISONS[self.comparison](value, self.target) else None
 
 
-def three_parts(text: Any, flag: str, example: str) -> list[str]:
+def three_parts(text: Any, flag: str, form: str, example: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")] if isinstance(text, str) else []
     if len(parts) != 3 or not all(parts):
-        raise OptionsError(f"{flag} {text!r}: expected metric,comparison,number, such as '{example}'")
+        raise OptionsError(f"{flag} {text!r}: expected {form}, quoted, such as '{example}'")
     return parts
 
 

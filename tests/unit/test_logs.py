@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_an_error_is_in_the_file_and_printed_once(tmp_path: Path, capsys: pytest
 
 
 def test_each_line_is_one_write_behind_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "log").write_text("before\n")
+    (tmp_path / "log").write_text("   9.876 s  worker 12  before\n")
     set_up("info", tmp_path / "log", 0)
     written: list[bytes] = []
     write = os.write
@@ -154,7 +155,25 @@ def test_each_line_is_one_write_behind_what_is_there(tmp_path: Path, monkeypatch
     LOG.info("second")
     assert len(written) == 2
     lines = (tmp_path / "log").read_text().splitlines()
-    assert [lines[0], lines[2]] == ["before", "another process"] and lines[3].endswith("second")
+    assert lines[0].endswith("  before") and lines[2] == "another process" and lines[3].endswith("second")
+
+
+def test_a_file_of_something_else_is_refused_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "train.list"
+    path.write_text("part0.h5\n")
+    with pytest.raises(OptionsError, match=r"--log-file .*train\.list is there and is no log of nnlo: name another"):
+        set_up("info", path, 0)
+    assert path.read_text() == "part0.h5\n"
+    path.write_text("")
+    set_up("info", path, 0)
+
+
+def test_a_folder_is_refused_without_a_word_at_the_end(tmp_path: Path) -> None:
+    program = f"from nnlo.logs import set_up; from pathlib import Path; set_up('info', Path({str(tmp_path)!r}), 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (
+        done.stderr.splitlines()[-1].startswith("nnlo.errors.OptionsError: --log-file") and "atexit" not in done.stderr
+    )
 
 
 def test_a_disk_that_is_full_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

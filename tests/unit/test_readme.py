@@ -9,7 +9,9 @@ import pytest
 
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
 from nnlo.data.prepare import prepare
+from nnlo.drivers import TrainingDriver
 from nnlo.drivers.TrainingDriver import command
+from tests.driving import prepare_folder
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -43,6 +45,24 @@ def test_the_files_and_the_model_file_train(tmp_path: Path, monkeypatch: pytest.
     history = MPIManager(None, data, algo, builder, 5, *lists, trial_name="first").train()
     assert history is not None
     assert history["epochs"][-1]["val_loss"] < 0.8 * history["epochs"][0]["val_loss"]
+
+
+@pytest.mark.parametrize("by", ["the line", "the file of options", "flags"])
+def test_the_command_on_ones_own_files(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_folder(tmp_path, monkeypatch)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    Path("my_model.py").write_text(block("def get_train"))
+    exec(compile(block("h5py.File"), "README", "exec"), {})
+    (line,) = re.findall(r"mpirun -np 3 TrainingDriver --model my_model.py (.*)", README)
+    (config,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    Path("options.yaml").write_text(config)
+    (flags,) = re.findall(r"The same without these functions: `(.*)`\.", README)
+    words = {"the line": f"--model my_model.py {line}", "the file of options": "--config options.yaml"}
+    with pytest.raises(SystemExit) as left:
+        TrainingDriver.main(words.get(by, f"--model my_model.py {flags} --epochs 2").split())
+    assert left.value.code == 0
+    assert len(list(tmp_path.glob("my_model_*_history.json"))) == 1
 
 
 def test_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_early_stopping_waits_for_the_patience_after_the_best(
     improved = [improves(place) for place in range(len(values))]
     windows = [improved[end - patience : end] for end in range(patience, len(values) + 1)]
     wanted = next((patience - 1 + i for i, window in enumerate(windows) if not any(window)), None)
-    assert stopped_at(EarlyStopping("val_loss", comparison, patience), values) == wanted
+    assert stopped_at(EarlyStopping("val_figure", comparison, patience), values) == wanted
 
 
 @given(values=VALUES, patience=PATIENCE, comparison=st.sampled_from("<>"))
@@ -53,7 +53,7 @@ def test_early_stopping_compares_the_means_of_two_windows(values: list[float], p
         return not better(late, early, comparison)
 
     wanted = next((end - 1 for end in range(2 * patience, len(values) + 1) if stale(end)), None)
-    assert stopped_at(EarlyStopping("val_loss", "~" + comparison, patience), values) == wanted
+    assert stopped_at(EarlyStopping("val_figure", "~" + comparison, patience), values) == wanted
 
 
 @given(values=VALUES, target=st.integers(-3, 3), comparison=st.sampled_from(["<", ">", "<=", ">="]))
@@ -81,9 +81,13 @@ def test_texts() -> None:
 
 @pytest.mark.parametrize("text", ["", "val_loss", "val_loss,<", "val_loss,<,", ",<,4", "val_loss,<,4,5", 4])
 def test_malformed_texts_show_an_example(text: Any) -> None:
-    with pytest.raises(OptionsError, match=r"--early-stopping .*such as 'val_loss,~<,4'"):
+    with pytest.raises(
+        OptionsError, match=r"--early-stopping .*expected metric,comparison,patience, quoted, such as 'val_loss,~<,4'"
+    ):
         EarlyStopping.of(text)
-    with pytest.raises(OptionsError, match=r"--target-metric .*such as 'val_acc,>,0.97'"):
+    with pytest.raises(
+        OptionsError, match=r"--target-metric .*expected metric,comparison,number, quoted, such as 'val_acc,>,0.97'"
+    ):
         TargetMetric.of(text)
 
 
@@ -94,6 +98,8 @@ def test_malformed_texts_show_an_example(text: Any) -> None:
         (EarlyStopping, "val_loss,<=,4", "'<=' is none of"),
         (EarlyStopping, "val_loss,<,0", "at least 1, not 0"),
         (EarlyStopping, "val_loss,<,2.5", "whole number, at least 1, not '2.5'"),
+        (EarlyStopping, "val_loss,>,2", "val_loss is better when it is smaller: write 'val_loss,<,2'"),
+        (EarlyStopping, "accuracy,~<,3", "acc is better when it is larger: write 'acc,~>,3'"),
         (TargetMetric, "val_acc,~>,0.9", "'~>' is none of"),
         (TargetMetric, "val_acc,>,high", "finite number, not 'high'"),
         (TargetMetric, "val_acc,>,nan", "finite number, not nan"),

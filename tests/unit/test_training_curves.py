@@ -12,7 +12,7 @@ import pytest
 from nnlo.training.files import OutputFiles
 from nnlo.training.plots.curves import draw
 from nnlo.training.plots.overlay import draw_overlay, figures_to_compare
-from nnlo.training.plots.series import EPOCHS, axis_of, best, delay_map, figure, metric_names, pair
+from nnlo.training.plots.series import EPOCHS, axis_of, best, delay_map, figure, metric_names, overall_rate, pair
 from tests.histories import history
 
 NO_FIGURES = {**history(2), "parameters": 21840, "ranks": 3, "seconds": 1.5}
@@ -28,6 +28,10 @@ MANY_RANKS = history(2)
 for number in MANY_RANKS["epochs"]:
     number["ranks"] = {str(rank): {"samples_per_second": 1.0} for rank in range(1, 65)}
 
+MEASURED = history(3, metrics=("acc", "mae"))
+for number in MEASURED["epochs"]:
+    number["training_set"] = {"loss": 0.25, "acc": 0.5, "mae": 4.0}
+
 CASES = {
     "one epoch": history(1),
     "no validation": history(3, validated=False),
@@ -38,6 +42,7 @@ CASES = {
     "nothing finite": NO_FIGURES,
     "never stale": IN_STEP,
     "many ranks": MANY_RANKS,
+    "training set": MEASURED,
     "no staleness": {"epochs": [{"epoch": 1, "loss": 1.0}]},
     "no epochs": {"model": "m", "epochs": []},
 }
@@ -105,6 +110,23 @@ def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
     assert "steps of the master while an update was computed" in text
     assert "epoch" in text and "of training" not in text
     assert "another" in svg_of(tmp_path, lambda path: draw(run, path, "seconds", "acc", "another"))
+
+
+def test_the_training_set_is_a_line_of_its_own(tmp_path: Path) -> None:
+    text = svg_of(tmp_path, lambda path: draw(MEASURED, path))
+    for part in ("mean while training  0.3333", "training set at epoch's end  0.2500", "0.3333 / 0.6667 / 0.5000"):
+        assert part in text
+    assert "dotted: whole training set" in text
+    plain = svg_of(tmp_path, lambda path: draw(history(3, metrics=("acc", "mae")), path))
+    assert "training set" not in plain and "mean while" not in plain
+    assert text.count("stroke-dasharray") - plain.count("stroke-dasharray") == 4  # three lines, one of them with a name
+
+
+def test_speed_is_that_of_the_whole_time(tmp_path: Path) -> None:
+    run = history(2)
+    run["epochs"][1] |= {"seconds": 8.0, "samples_per_second": 25.0}
+    assert overall_rate(run) == 50.0
+    assert "all 2 workers: mean 50" in svg_of(tmp_path, lambda path: draw(run, path))
 
 
 def test_runs_beside_one_another_are_named_with_their_last_figure(tmp_path: Path) -> None:

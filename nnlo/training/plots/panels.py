@@ -23,9 +23,13 @@ from nnlo.training.plots.series import (
     best,
     curve,
     delay_map,
+    mean_delay,
+    measured,
     metric_names,
+    overall_rate,
     pair,
     title_of,
+    total_delays,
     worker_rates,
 )
 from nnlo.training.plots.style import COLORS
@@ -38,13 +42,15 @@ MANY_WORKERS = 16
 
 
 def draw_figure(panel: Axes, history: History, name: str, axis: Axis) -> None:
-    """A loss or metric: training solid, validation dashed, and where it was best."""
+    """A loss or metric: training solid, validation dashed with its best, the training set at epochs' ends dotted."""
     trained, validated = pair(history, name, axis)
-    plot(panel, trained, COLORS[0], label=f"training  {last(trained)}")
+    whole = measured(history, name, axis)
+    plot(panel, trained, COLORS[0], label=f"{'mean while ' if whole.known else ''}training  {last(trained)}")
+    plot(panel, whole, COLORS[3], ":", label=f"training set at epoch's end  {last(whole)}")
     plot(panel, validated, COLORS[1], "--", label=f"validation  {last(validated)}{best_text(validated)}")
-    if not trained.known and not validated.known:
+    if not any(one.known for one in (trained, validated, whole)):
         note(panel, "no finite value")
-    choose_scale(panel, (trained, validated))
+    choose_scale(panel, (trained, validated, whole))
     head(panel, title_of(name))
 
 
@@ -57,27 +63,29 @@ def draw_metrics(panel: Axes, history: History, axis: Axis, only: str | None = N
     if not names:
         draw_rate(panel, history, axis)
         return
-    curves = {name: pair(history, name, axis) for name in names}
-    large = [name for name, both in curves.items() if any(abs(value) > 1 for one in both for value in one.known)]
+    curves = {name: (*pair(history, name, axis), measured(history, name, axis)) for name in names}
+    large = [name for name, three in curves.items() if any(abs(value) > 1 for one in three for value in one.known)]
     right = panel.twinx() if 0 < len(large) < len(curves) else None
-    for (name, both), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
-        draw_both(right if right and name in large else panel, both, color)
+    for (name, three), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
+        draw_metric(right if right and name in large else panel, three, color)
     head(panel, "Metrics", right)
-    explain(right or panel, "dashed: validation")
+    dotted = any(whole.known for *_, whole in curves.values())
+    explain(right or panel, f"dashed: validation{', dotted: whole training set' if dotted else ''}")
     if right:
         right.grid(False)
         right.spines["right"].set_visible(True)
         right.set_ylabel(", ".join(large))
 
 
-def draw_both(panel: Axes, both: tuple[Curve, Curve], color: str) -> None:
-    """Training and validation of one metric among several: one color, one line of the legend."""
-    trained, validated = both
-    values = " / ".join(last(one) for one in both if one.known)
+def draw_metric(panel: Axes, three: tuple[Curve, Curve, Curve], color: str) -> None:
+    """Training, validation and training set of one metric among several: one color, one line of the legend."""
+    trained, validated, whole = three
+    values = " / ".join(last(one) for one in three if one.known)
     plot(panel, trained, color, label=f"{trained.name}  {values}")
     plot(panel, validated, color, "--", label=None if trained.known else f"{validated.name}  {values}")
     if trained.known and validated.known:
         panel.lines[-1].set_label("_" + validated.name)
+    plot(panel, whole, color, ":", label="_" + whole.name)
 
 
 def draw_rate(panel: Axes, history: History, axis: Axis) -> None:
@@ -98,7 +106,7 @@ def draw_staleness(panel: Axes, history: History, axis: Axis) -> None:
         note(panel, "none: each update was computed\nfrom the newest weights")
     if len(shares) > 1:
         shade(panel, places, shares)
-    label = f"mean {sum(mean.known) / max(1, len(mean.known)):.3g}, largest {len(shares) - 1}"
+    label = f"mean {mean_delay(total_delays(history['epochs'])):.3g}, largest {len(shares) - 1}"
     plot(panel, mean, COLORS[1], label=label if len(shares) > 1 else "_mean")
     panel.yaxis.set_major_locator(whole_numbers())
     panel.set_ylim(-0.5, max(1.5, 1.35 * len(shares) - 0.5))
@@ -113,9 +121,8 @@ def draw_speed(panel: Axes, history: History, axis: Axis) -> None:
     for one in workers if 1 < len(workers) <= MANY_WORKERS else ():
         thin(panel, one, "each worker" if one is workers[0] else None)
     total = curve(history, "all", lambda entry: entry["samples_per_second"], axis)
-    mean = sum(total.known) / max(1, len(total.known))
     who = f"all {len(workers)} workers: " if len(workers) > 1 else ""
-    plot(panel, total, COLORS[2], label=f"{who}mean {mean:,.0f}")
+    plot(panel, total, COLORS[2], label=f"{who}mean {overall_rate(history):,.0f}")
     panel.yaxis.set_major_formatter(EngFormatter(sep=""))
     from_zero(panel)
     head(panel, "Samples per second")

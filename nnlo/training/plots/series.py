@@ -81,8 +81,13 @@ def axis_of(histories: Sequence[History], along: str) -> Axis:
         return Axis("samples", 1.0, "samples trained")
     entries = [entry for history in histories for entry in (*history["epochs"], *(history.get("validations") or ()))]
     longest = max((value for entry in entries if (value := place(entry, Axis(along, 1.0, ""))) == value), default=0.0)
-    unit, name = next((unit, name) for least, unit, name in TIMES if longest >= least)
+    unit, name = time_unit(longest)
     return Axis(along, unit, f"{name} of training")
+
+
+def time_unit(longest: float) -> tuple[float, str]:
+    """The unit that suits times of up to `longest` seconds: its seconds, and its name."""
+    return next((unit, name) for least, unit, name in TIMES if longest >= least)
 
 
 def place(entry: Entry, axis: Axis) -> float:
@@ -111,6 +116,11 @@ def pair(history: History, name: str, axis: Axis = EPOCHS) -> tuple[Curve, Curve
     return trained, Curve(key, [place(point, axis) for point in points], values)
 
 
+def measured(history: History, name: str, axis: Axis = EPOCHS) -> Curve:
+    """A figure of the weights at each epoch's end on all training samples."""
+    return curve(history, f"training set {name}", lambda entry: entry["training_set"][name], axis)
+
+
 def metric_names(history: History) -> list[str]:
     """In the order in which they first come, with those that only validations know."""
     both = [figures_of(entry) for entry in history["epochs"]]
@@ -129,6 +139,19 @@ def worker_rates(history: History, axis: Axis = EPOCHS) -> list[Curve]:
     """Samples per second of each worker, by its number."""
     ranks = {rank for entry in history["epochs"] for rank in (entry.get("ranks") or ())}
     return [curve(history, rank, rate_of(rank), axis) for rank in sorted(ranks, key=natural)]
+
+
+def seconds_of(history: History) -> float:
+    """The time from the beginning of training to the end of its last epoch, NaN where that is not known."""
+    return next(iter(figure(history, "seconds").known[-1:]), math.nan)
+
+
+def overall_rate(history: History) -> float:
+    """Samples per second that went into the weights, over the whole of that time."""
+    ranks = [rank for entry in history["epochs"] for rank in (entry.get("ranks") or {}).values()]
+    samples = [number(rank, lambda rank: rank["samples"]) for rank in ranks]
+    known = [some for some in samples if math.isfinite(some)]
+    return sum(known) / seconds_of(history) if known and seconds_of(history) > 0 else math.nan
 
 
 def rate_of(rank: str) -> Read:
@@ -159,6 +182,12 @@ def delay_map(history: History, axis: Axis = EPOCHS) -> tuple[list[float], list[
     pairs = list(zip(columns, totals, strict=True))
     rows = range(max(map(len, columns), default=0))
     return places, [[column[row] / total if row < len(column) else 0.0 for column, total in pairs] for row in rows]
+
+
+def mean_delay(counts: Sequence[int]) -> float:
+    """Of a histogram, NaN for that of nothing."""
+    updates = sum(counts)
+    return sum(delay * count for delay, count in enumerate(counts)) / updates if updates else math.nan
 
 
 def total_delays(entries: Sequence[Entry]) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from nnlo.training.plots.marks import FEW_POINTS, WIDE_RANGE
-from nnlo.training.plots.series import Curve
+from nnlo.training.plots.series import EPOCHS, Axis, Curve
 from nnlo.training.report.scale import Scale, padded
 
 WIDTH, HEIGHT = 480, 230
@@ -20,19 +20,42 @@ MANY_BARS = 100
 """More values than that share bars."""
 
 
-def lines(curves: Sequence[tuple[Curve, str]], title: str, zero: bool = False) -> Markup:
-    """Curves over epochs, each with its CSS class; nothing where nothing is known. title: for those who listen."""
-    values = [value for curve, _ in curves for value in curve.known]
-    if not values:
+def lines(
+    curves: Sequence[tuple[Curve, str]],
+    title: str,
+    zero: bool = False,
+    axis: Axis = EPOCHS,
+    edges: tuple[Curve, Curve] | None = None,
+) -> Markup:
+    """Curves, each with its CSS class, and the area between two `edges`; nothing where nothing is known.
+
+    title: for those who listen.
+    """
+    everything = [*(edges or ()), *(curve for curve, _ in curves)]
+    if not any(curve.known for curve in everything):
         return Markup()
+    across, up = scales(everything, zero, axis)
+    drawn = [area(edges[0], edges[1], across, up)] if edges else []
+    drawn += [line(curve, kind, across, up, axis.title) for curve, kind in curves]
+    return svg(title, [*axes(across, up, whole=axis == EPOCHS), axis_title(axis.title), *drawn])
+
+
+def scales(curves: Sequence[Curve], zero: bool, axis: Axis) -> tuple[Scale, Scale]:
+    """Both axes, with room for all that these curves hold; values of a wide range stand on a logarithmic one."""
+    values = [value for curve in curves for value in curve.known]
     wide = not zero and 0 < min(values) < max(values) / WIDE_RANGE
     low, high = (min(values) / 1.1, min(max(values) * 1.1, sys.float_info.max)) if wide else padded(values, zero)
-    places = [place for curve, _ in curves for place in curve.places]
-    first, last = min(places), max(places)
-    margin = max(0.3, 0.02 * (last - first))
-    across, up = Scale(first - margin, last + margin, LEFT, RIGHT), Scale(low, high, BOTTOM, TOP, wide)
-    drawn = [line(curve, kind, across, up) for curve, kind in curves]
-    return svg(title, [*axes(across, up), axis_title("epoch"), *drawn])
+    places = [place for curve in curves for place in curve.places]
+    first, last = min(places) if axis == EPOCHS else 0.0, max(places)
+    margin = max(0.3 if axis == EPOCHS else 0.0, 0.02 * (last - first)) or 1.0
+    return Scale(first - margin, last + margin, LEFT, RIGHT), Scale(low, high, BOTTOM, TOP, wide)
+
+
+def area(low: Curve, high: Curve, across: Scale, up: Scale) -> Markup:
+    """What lies between two curves over the same places."""
+    points = [*zip(low.places, low.values, strict=True), *reversed(list(zip(high.places, high.values, strict=True)))]
+    path = "L".join(f"{across(place):.1f} {up(value):.1f}" for place, value in points)
+    return Markup('<path class="band" d="M{}Z"/>').format(path)
 
 
 def bars(counts: Sequence[int], title: str, axis: str) -> Markup:
@@ -60,7 +83,7 @@ def span(first: int, last: int) -> str:
     return f"{first}" if first == last else f"{first} to {last}"
 
 
-def line(curve: Curve, kind: str, across: Scale, up: Scale) -> Markup:
+def line(curve: Curve, kind: str, across: Scale, up: Scale, along: str = "epoch") -> Markup:
     """A path with a gap at each NaN, and dots where there are few or where one stands alone."""
     points = [
         (across(place), up(value), place, value) if math.isfinite(value) else None
@@ -74,7 +97,7 @@ def line(curve: Curve, kind: str, across: Scale, up: Scale) -> Markup:
     few = len(points) <= FEW_POINTS
     for point, before, after in zip(points, [None, *points], [*points[1:], None], strict=False):
         if point and (few or not (before or after)):
-            drawn += dot(point, f"{kind} dot", f"{curve.name}, epoch {point[2]:g}: {point[3]:.6g}")
+            drawn += dot(point, f"{kind} dot", f"{curve.name}, {along} {point[2]:g}: {point[3]:.6g}")
     return drawn
 
 
@@ -83,7 +106,7 @@ def dot(point: tuple[float, ...], kind: str, text: str) -> Markup:
     return Markup(made).format(kind, point[0], point[1], text)
 
 
-def axes(across: Scale, up: Scale, unit: str = "") -> list[Markup]:
+def axes(across: Scale, up: Scale, unit: str = "", whole: bool = True) -> list[Markup]:
     """The grid with the numbers beside it."""
     rows = [
         Markup('<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}" class="end">{}</text>').format(
@@ -93,7 +116,7 @@ def axes(across: Scale, up: Scale, unit: str = "") -> list[Markup]:
     ]
     columns = [
         Markup('<text x="{:.1f}" y="{}" class="mid">{}</text>').format(across(tick), BOTTOM + 16, short(tick))
-        for tick in across.ticks(8, whole=True)
+        for tick in across.ticks(8, whole=whole)
     ]
     return [*rows, *columns, Markup('<path class="axis" d="M{} {}H{}"/>').format(LEFT, BOTTOM, RIGHT)]
 

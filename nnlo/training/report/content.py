@@ -1,13 +1,9 @@
-"""What a report says of a run: its headline, its key figures and its charts."""
+"""What a report says first of a run: its headline and its key figures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
-
-from markupsafe import Markup
+from typing import NamedTuple
 
 from nnlo.training.plots.curves import mode_text
 from nnlo.training.plots.series import (
@@ -15,18 +11,18 @@ from nnlo.training.plots.series import (
     History,
     best,
     curve,
-    figure,
+    mean_delay,
+    measured,
     metric_names,
     number,
+    overall_rate,
     pair,
+    seconds_of,
     title_of,
     total_delays,
     worker_rates,
 )
-from nnlo.training.report import charts, text
-
-FEW_WORKERS = 8
-"""More than so many are no lines in a chart."""
+from nnlo.training.report import text
 
 
 class Tile(NamedTuple):
@@ -37,23 +33,16 @@ class Tile(NamedTuple):
     beside: str = ""
 
 
-class Chart(NamedTuple):
-    """A picture with its title, and CSS class and name of its lines."""
-
-    title: str
-    picture: Markup
-    legend: Sequence[tuple[str, str]] = ()
-
-
 def headline(history: History) -> dict[str, str]:
-    """Model, trial, how it ended, and one line of circumstances."""
+    """Model, trial, how it ended and what ended it early, and one line of circumstances."""
     parts = [mode_text(history.get("arguments") or {}), workers_text(history), started(history)]
     outcome = str(history.get("outcome") or "unknown")
     kind = {"done": "good", "stopped": "plain"}.get(outcome, "bad")
     trial = str(history.get("trial") or "")
     details = "   ·   ".join(filter(None, parts))
     return {
-        "model": str(history.get("model", "run")), "trial": trial, "outcome": outcome, "kind": kind, "details": details,
+        "model": str(history.get("model", "run")), "trial": trial, "outcome": outcome, "kind": kind,
+        "reason": str(history.get("stop_reason") or ""), "details": details,
     }  # fmt: skip
 
 
@@ -72,22 +61,15 @@ def started(history: History) -> str:
         return ""
 
 
-def seconds_of(history: History) -> float:
-    """The time that the epochs took, from the beginning of training."""
-    known = figure(history, "seconds").known
-    return known[-1] if known else math.nan
-
-
 def tiles(history: History) -> list[Tile]:
     names = ["loss", *metric_names(history)]
     figures = [tile for name in names for tile in figure_tiles(history, name)]
-    epochs = history["epochs"]
     refused = sum(curve(history, "refused", lambda entry: entry["refused"]).known)
     found = [
         *(tile for tile in figures if tile.name.startswith("Validation")),
         *(tile for tile in figures if not tile.name.startswith("Validation")),
         speed_tile(history),
-        Tile("Time", text.seconds(seconds_of(history)), text.plural(len(epochs), "epoch")),
+        time_tile(history),
         staleness_tile(history),
     ]
     if refused:
@@ -96,13 +78,12 @@ def tiles(history: History) -> list[Tile]:
 
 
 def figure_tiles(history: History, name: str) -> list[Tile]:
-    """The last value of a figure in validation and in training, and the best beside it."""
+    """The last value of a figure in validation and in training, and beside it the best and the one measured."""
     title = title_of(name)[0].lower() + title_of(name)[1:] if title_of(name) != name else name
-    found = []
-    for one, where in zip(pair(history, name), ("Training", "Validation"), strict=True):
-        if one.known:
-            found.append(Tile(f"{where} {title}", text.figure(one.known[-1]), best_text(one)))
-    return found
+    trained, validated = pair(history, name)
+    beside = "; ".join(filter(None, (best_text(trained), measured_text(measured(history, name)))))
+    tiles = (trained, "Training", beside), (validated, "Validation", best_text(validated))
+    return [Tile(f"{where} {title}", text.figure(one.known[-1]), said) for one, where, said in tiles if one.known]
 
 
 def best_text(curve: Curve) -> str:
@@ -112,63 +93,26 @@ def best_text(curve: Curve) -> str:
     return "its best value" if found[1] == curve.known[-1] else f"best {text.figure(found[1])} at epoch {found[0]:.3g}"
 
 
+def measured_text(whole: Curve) -> str:
+    return f"{text.figure(whole.known[-1])} on the training set at the end" if whole.known else ""
+
+
 def speed_tile(history: History) -> Tile:
-    samples = sum(number(entry, trained) for entry in history["epochs"] if number(entry, trained) > 0)
-    workers = len(worker_rates(history))
-    overall = samples / seconds_of(history) if seconds_of(history) > 0 else math.nan
+    workers, overall = len(worker_rates(history)), overall_rate(history)
     each = f"{text.rate(overall / workers)} a worker" if workers > 1 and text.known(overall) else ""
     return Tile("Samples per second", text.rate(overall), each)
 
 
-def trained(entry: Any) -> float:
-    """The samples of an epoch that went into the weights."""
-    return float(sum(number(rank, lambda rank: rank["samples"]) for rank in entry["ranks"].values()))
+def time_tile(history: History) -> Tile:
+    """That of the epochs, beside it the whole, which ends with the last validation."""
+    epochs, whole = seconds_of(history), number(history, lambda history: history["seconds"])
+    parts = [text.plural(len(history["epochs"]), "epoch")]
+    parts += [f"{text.seconds(whole)} in all"] if text.known(whole) else []
+    return Tile("Time", text.seconds(epochs), "; ".join(parts))
 
 
 def staleness_tile(history: History) -> Tile:
     counts = total_delays(history["epochs"])
-    updates = sum(counts)
-    mean = sum(delay * count for delay, count in enumerate(counts)) / updates if updates else math.nan
+    mean = mean_delay(counts)
     largest = f"largest {len(counts) - 1}" if counts else ""
-    return Tile("Mean staleness", f"{mean:.3g}" if updates else text.DASH, largest)
-
-
-def learning(history: History) -> list[Chart]:
-    """Loss and metrics, each in a chart of its own, and the learning rate where it changed."""
-    found = []
-    for name in ("loss", *metric_names(history)):
-        curves = list(zip(pair(history, name), ("training", "validation"), strict=True))
-        found.append(chart(title_of(name), curves))
-    rate = figure(history, "lr")
-    if len(set(rate.known)) > 1:
-        found.append(chart("Learning rate", [(rate, "training")], zero=True))
-    return [one for one in found if one.picture]
-
-
-def chart(title: str, curves: Sequence[tuple[Curve, str]], zero: bool = False) -> Chart:
-    """One whose lines are called as their classes are."""
-    known = [one for one in curves if one[0].known]
-    legend = [(kind, kind) for _, kind in known] if len(known) > 1 else ()
-    return Chart(title, charts.lines(known, f"{title} over epochs", zero), legend)
-
-
-def speed(history: History) -> Chart:
-    total = curve(history, "all workers", lambda entry: entry["samples_per_second"])
-    workers = [one._replace(name=f"worker {one.name}") for one in worker_rates(history)]
-    few = workers if 1 < len(workers) <= FEW_WORKERS else []
-    drawn = charts.lines([*((one, "thin") for one in few), (total, "total")], "Samples per second over epochs", True)
-    return Chart("Samples per second", drawn, [("total", "all workers"), ("thin", "each worker")] if few else ())
-
-
-def staleness(history: History) -> list[Chart]:
-    """How often each came, and its mean and largest by epoch; nothing where it was always 0."""
-    counts = total_delays(history["epochs"])
-    if len(counts) < 2:
-        return []
-    mean = curve(history, "mean", lambda entry: entry["staleness"]["mean"])
-    largest = curve(history, "largest", lambda entry: entry["staleness"]["max"])
-    drawn = charts.lines([(largest, "thin"), (mean, "training")], "Staleness over epochs", True)
-    return [
-        Chart("Share of the updates by staleness", charts.bars(counts, "Updates by staleness", "staleness")),
-        Chart("Staleness by epoch", drawn, [("training", "mean"), ("thin", "largest")]),
-    ]
+    return Tile("Mean staleness", f"{mean:.3g}" if text.known(mean) else text.DASH, largest)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnlo.training.atomic import replacing
 from nnlo.training.plots.series import History
-from nnlo.training.report import content, tables
+from nnlo.training.report import configuration, content, figures, load, tables
 
 
 def write_report(path: Path, history: History) -> None:
@@ -27,16 +27,21 @@ def page(history: History) -> str:
 
 def content_of(history: History) -> dict[str, Any]:
     """What the template shows, by the names that it knows."""
+    chosen, left = configuration.options(history)
     return {
         "head": content.headline(history),
         "tiles": content.tiles(history),
-        "learning": content.learning(history),
-        "staleness": content.staleness(history),
-        "speed": content.speed(history),
+        "learning": figures.learning(history),
+        "staleness": figures.staleness(history),
+        "speed": figures.speed(history),
+        "load": load.load(history),
         "workers": tables.worker_table(history),
+        "shares": tables.shares(history),
         "traffic": tables.traffic(history),
         "epochs": tables.epochs(history),
-        "arguments": tables.arguments(history),
-        "circumstances": tables.circumstances(history),
+        "chosen": chosen,
+        "left": left,
+        "circumstances": configuration.circumstances(history),
+        "seeds": configuration.seeds(history),
         "bar": tables.BAR,
     }

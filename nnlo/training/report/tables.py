@@ -1,31 +1,33 @@
-"""The tables of a report: workers, traffic, epochs, configuration."""
+"""The tables of a report: workers, traffic, epochs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import getitem
+from typing import NamedTuple
 
-from nnlo.options import flag_of
-from nnlo.training.plots.series import Entry, History, curve, metric_names, natural, number
+from nnlo.training.plots.series import (
+    Entry,
+    History,
+    figure,
+    measured,
+    metric_names,
+    natural,
+    number,
+    seconds_of,
+)
 from nnlo.training.report import text
-from nnlo.training.report.content import seconds_of
 
 LONG = 20
 """A table of more rows is folded."""
 
-SHOWN = (
-    "model", "trial", "outcome", "started", "arguments", "epochs", "validations", "nnlo", "versions", "hosts",
-    "peak_memory_bytes", "workers", "monitor",
-)  # fmt: skip
-"""What has a place of its own in the report, or, as the samples of `monitor`, would fill pages."""
-
-NAMES = {"seconds": "time in all", "train_data": "training data", "val_data": "validation data",
-         "train_samples": "training samples", "val_samples": "validation samples"}  # fmt: skip
-
-
 SUMS = ("samples", "updates", "refused", "busy_seconds", "bytes_up", "bytes_down")
 """What an entry tells of each rank, and what adds up over epochs."""
+
+Column = tuple[str, Callable[[Entry], str]]
+"""Its title, and its text for an entry."""
 
 BAR = "\0"
 """The cell that shows a row's share as a bar."""
@@ -71,10 +73,13 @@ def workers(history: History) -> list[Worker]:
 
 def worker(history: History, name: str) -> Worker:
     entries = [entry["ranks"][name] for entry in history["epochs"] if name in (entry.get("ranks") or ())]
-    hosts = history.get("hosts") or ()
-    host = str(hosts[int(name)]) if name.isdecimal() and int(name) < len(hosts) else text.DASH
     sums = {key: total(entries, key) for key in SUMS}
-    return Worker(name, host, sums, seconds_of(history), peak_memory(history, name))
+    return Worker(name, host_of(history, name), sums, seconds_of(history), peak_memory(history, name))
+
+
+def host_of(history: History, rank: str) -> str:
+    hosts = history.get("hosts") or ()
+    return str(hosts[int(rank)]) if rank.isdecimal() and int(rank) < len(hosts) else text.DASH
 
 
 def peak_memory(history: History, rank: str) -> float:
@@ -86,22 +91,8 @@ def worker_table(history: History) -> Table:
     some = workers(history)
     refused = any(one.sums["refused"] > 0 for one in some)
     columns = ["rank", "-host", "samples", "samples/s", "updates", *(["refused"] if refused else []), "-computing", ""]
-    own = [name for name in ("loss", *metric_names(history)) if any(own_figure(history, one, name) for one in some)]
-    rows = [
-        [
-            *begin_of(one, refused), text.percent(one.busy, one.elapsed), *end_of(one),
-            *(own_figure(history, one, name) for name in own),
-        ]
-        for one in some
-    ]  # fmt: skip
-    columns += ["", "not computing", "up", "down", "peak memory", *(f"{name} on its share" for name in own)]
-    return Table(columns, rows, [one.share for one in some])
-
-
-def own_figure(history: History, one: Worker, name: str) -> str:
-    """What the worker's last weights gave on its share of the training samples; empty where that is not known."""
-    value = number(history, lambda history: history["workers"][one.name][name])
-    return text.figure(value) if text.known(value) else ""
+    rows = [[*begin_of(one, refused), text.percent(one.busy, one.elapsed), *end_of(one)] for one in some]
+    return Table([*columns, "", "not computing", "up", "down", "peak memory"], rows, [one.share for one in some])
 
 
 def begin_of(one: Worker, refused: bool) -> list[str]:
@@ -121,6 +112,15 @@ def total(entries: Sequence[Entry], key: str) -> float:
     return sum(known) if known else math.nan
 
 
+def shares(history: History) -> Table:
+    """How good each worker's last weights are on its share of the training samples; no rows where nobody measured."""
+    found = history.get("workers") or {}
+    figures = list(dict.fromkeys(name for one in found.values() for name in one if name != "samples"))
+    cells = [cell(text.count, "samples"), *(cell(text.figure, name) for name in figures)]
+    rows = [[rank, *(show(found[rank]) for show in cells)] for rank in sorted(found, key=natural)]
+    return Table(["rank", "samples", *figures], rows)
+
+
 def traffic(history: History) -> Table:
     """Bytes between the workers and the master, in all, by update and by second."""
     elapsed, updates = seconds_of(history), sum(one.sums["updates"] for one in workers(history))
@@ -136,77 +136,41 @@ def traffic(history: History) -> Table:
 
 def epochs(history: History) -> Table:
     """A row for every epoch, with columns for what any of them knows."""
-    trained = ["loss", *metric_names(history)]
-    figures = [name for name in (*trained, *(f"val_{name}" for name in trained)) if curve_of(history, name)]
-    again = [name for name in trained if any(text.known(set_figure(entry, name)) for entry in history["epochs"])]
+    columns = [*count_columns(history), *figure_columns(history), *speed_columns()]
+    return Table([title for title, _ in columns], [[cell(entry) for _, cell in columns] for entry in history["epochs"]])
+
+
+def count_columns(history: History) -> list[Column]:
     refused = ["refused"] if total(history["epochs"], "refused") > 0 else []
-    rates = curve(history, "lr", lambda entry: entry["lr"]).known
-    rate = ["lr"] if len(set(rates)) > 1 else []
-    columns = ["epoch", "ends after", "samples", "updates", *refused, *figures, *rate]
-    columns += [f"{name} on the training set" for name in again]
-    rows = [
-        [
-            text.count(value_of(entry, "epoch")), text.seconds(value_of(entry, "seconds")),
-            *(text.count(value_of(entry, key)) for key in ("samples", "updates", *refused)),
-            *(text.figure(value_of(entry, key)) for key in (*figures, *rate)),
-            *(text.figure(set_figure(entry, name)) for name in again),
-            staleness_text(entry), text.rate(value_of(entry, "samples_per_second")),
-            text.size(value_of(entry, "bytes_up")), text.size(value_of(entry, "bytes_down")),
-        ]
-        for entry in history["epochs"]
+    counts = [(name, cell(text.count, name)) for name in ("samples", "updates", *refused)]
+    return [("epoch", cell(text.count, "epoch")), ("ends after", cell(text.seconds, "seconds")), *counts]
+
+
+def figure_columns(history: History) -> list[Column]:
+    """Training, validation, the whole training set, and the learning rate where it changed."""
+    trained = ["loss", *metric_names(history)]
+    changed = ["lr"] if len(set(figure(history, "lr").known)) > 1 else []
+    figures = [name for name in (*trained, *(f"val_{name}" for name in trained)) if figure(history, name).known]
+    whole = [name for name in trained if measured(history, name).known]
+    return [
+        *((name, cell(text.figure, name)) for name in figures),
+        *((f"training set {name}", cell(text.figure, "training_set", name)) for name in whole),
+        *((name, cell(text.figure, name)) for name in changed),
+    ]
+
+
+def speed_columns() -> list[Column]:
+    return [
+        ("staleness, mean (largest)", staleness_text), ("samples/s", cell(text.rate, "samples_per_second")),
+        ("up", cell(text.size, "bytes_up")), ("down", cell(text.size, "bytes_down")),
     ]  # fmt: skip
-    return Table([*columns, "staleness, mean (largest)", "samples/s", "up", "down"], rows)
 
 
-def curve_of(history: History, name: str) -> list[float]:
-    return curve(history, name, lambda entry: entry[name]).known
-
-
-def value_of(entry: Entry, key: str) -> float:
-    return number(entry, lambda entry: entry[key])
-
-
-def set_figure(entry: Entry, name: str) -> float:
-    """What the centre's weights gave on all training samples at the epoch's end."""
-    return number(entry, lambda entry: entry["training_set"][name])
+def cell(show: Callable[[float], str], *keys: str) -> Callable[[Entry], str]:
+    """How a number that these keys lead to is shown."""
+    return lambda entry: show(number(entry, lambda entry: reduce(getitem, keys, entry)))
 
 
 def staleness_text(entry: Entry) -> str:
     mean, largest = (number(entry, lambda entry, key=key: entry["staleness"][key]) for key in ("mean", "max"))  # type: ignore[misc]
     return f"{mean:.2f} ({largest:.0f})" if text.known(mean) and text.known(largest) else text.DASH
-
-
-def arguments(history: History) -> list[tuple[str, str]]:
-    """The options, by their flags; what has no value is left out."""
-    given = history.get("arguments") or {}
-    return [(flag_of(str(name)), value_text(value)) for name, value in given.items() if value not in (None, {}, [], "")]
-
-
-def circumstances(history: History) -> list[tuple[str, str]]:
-    """Data, machine and versions, and all else that the history tells."""
-    hosts, versions = history.get("hosts") or (), (history.get("versions") or {})
-    rest = [(str(key), value) for key, value in history.items() if key not in SHOWN]
-    return [
-        *([("hosts", text.times(hosts))] if hosts else []),
-        *(
-            (NAMES.get(key, key.replace("_", " ")), value_text(value, key))
-            for key, value in rest
-            if value not in (None, {}, [])
-        ),
-        ("peak memory, rank 0", text.size(peak_memory(history, "0"))),
-        ("nnlo", str(history.get("nnlo", text.DASH))),
-        *((str(name), str(version)) for name, version in versions.items()),
-    ]
-
-
-def value_text(value: Any, key: str = "") -> str:
-    """Numbers with their separators and units, lists and dictionaries without brackets."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {value_text(one)}".removeprefix("name ") for name, one in value.items())
-    if isinstance(value, list):
-        return text.times(value_text(one) for one in value)
-    if key == "seconds":
-        return text.seconds(value)
-    return f"{value:,}" if isinstance(value, int) and key != "seed" else str(value)

@@ -46,10 +46,16 @@ def size(value: float) -> str:
     """640 B, 2.42 MiB."""
     if not known(value):
         return DASH
+    name, unit = size_unit(value)
+    return f"{value:.0f} B" if unit == 1 else f"{value / unit:.3g} {name}"
+
+
+def size_unit(value: float) -> tuple[str, int]:
+    """What such a size is shown in: KiB and 1024, for example."""
     power = 0
-    while abs(value) >= 1000 and power < len(UNITS) - 1:
-        value, power = value / 1024, power + 1
-    return f"{value:.0f} B" if power == 0 else f"{value:.3g} {UNITS[power]}"
+    while abs(value) >= 1000 * 1024**power and power < len(UNITS) - 1:
+        power += 1
+    return UNITS[power], 1024**power
 
 
 def percent(part: float, whole: float) -> str:
