@@ -231,8 +231,8 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except NnloError as error:
-        note_error(str(error))
         if launched_rank() == 0:
+            note_error(str(error))
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -134,7 +134,13 @@ class ByFunction(Schedule):
     function: Callable[[float], float] = option(None, help="a function of the epoch")
 
     def decay(self, epoch: float, epochs: float) -> float:
-        return float(self.function(epoch))
+        value = self.function(epoch)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise OptionsError(
+                f"--schedule: the function gives {value!r} for epoch {epoch:.3g}: it must return a number"
+            ) from None
 
     def record(self) -> dict[str, Any]:
         return {"name": getattr(self.function, "__qualname__", repr(self.function))}

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from nnlo.errors import OptionsError
-from nnlo.training.atomic import replacing
+from nnlo.training.atomic import discard, replacing
 from nnlo.training.export import FORMATS
 from nnlo.training.plots.curves import draw
 from nnlo.training.report import write_report
@@ -108,7 +108,12 @@ class OutputFiles:
         return self.written
 
     def write_account(self, history: Mapping[str, Any]) -> tuple[Path, ...]:
-        """What there is to tell of a run that failed: the history, and the report if one is wanted."""
+        """What there is to tell of a run that failed: the history, and the report if one is wanted.
+
+        What an earlier run of the name left goes, so that nothing of it can be taken for this one's.
+        """
+        for path in self._own():
+            discard(path)
         self.write_history(history)
         if self.wanted.report:
             self.write_report(history)
@@ -136,6 +141,8 @@ class OutputFiles:
         """The picture of the curves, None where matplotlib is not installed."""
         with replacing(self.curves) as scratch:
             drawn = draw(history, scratch)
+        if not drawn:
+            discard(self.curves)
         self.wrote(*([self.curves] if drawn else []))
         return self.curves if drawn else None
 

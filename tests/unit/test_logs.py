@@ -16,6 +16,7 @@ import pytest
 from torch import nn
 
 from nnlo import Algo
+from nnlo.cli import run
 from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import OptionsError, TrainingError
@@ -187,3 +188,17 @@ def test_verbose_is_the_debug_level() -> None:
     assert OutputArguments(log_level="error").level == "error"
     with pytest.raises(OptionsError, match=r"--verbose .*--log-level warning"):
         OutputArguments(verbose=True, log_level="warning")
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_an_error_of_all_ranks_is_in_the_file_once(
+    rank: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        set_up("info", tmp_path / "log", int(rank))
+        raise OptionsError("--batch is wrong")
+
+    monkeypatch.setenv("PMI_RANK", rank)
+    with pytest.raises(SystemExit):
+        run("Tool", fails)
+    assert len(told(tmp_path / "log")) == lines

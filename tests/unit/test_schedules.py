@@ -73,6 +73,11 @@ def test_what_never_ends_well_is_refused(name: str, params: dict[str, float], wa
     assert all(part in str(refused.value) for part in parts), str(refused.value)
 
 
+def test_a_function_that_gives_no_number_is_refused() -> None:
+    with pytest.raises(OptionsError, match="--schedule: the function gives None for epoch 0: it must return a number"):
+        Schedule.of(lambda epoch: None).checked(2)
+
+
 @pytest.mark.parametrize("wrong", [-0.5, math.nan, math.inf])
 def test_a_function_that_goes_wrong_late_is_refused_before_training(wrong: float) -> None:
     schedule = Schedule.of(lambda epoch: 1.0 if epoch < 40 else wrong)

@@ -61,6 +61,7 @@ def test_without_matplotlib_there_is_none(tmp_path: Path, monkeypatch: pytest.Mo
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] + ["matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     outputs = OutputFiles(tmp_path, "m", "t")
+    outputs.curves.write_bytes(b"an earlier run's")
     assert outputs.write_curves(history(2)) is None
     assert list(tmp_path.iterdir()) == []
 

@@ -128,9 +128,14 @@ def test_a_report_is_written_where_it_is_wanted(tmp_path: Path) -> None:
 
 
 def test_of_a_run_that_failed_there_are_history_and_report(tmp_path: Path) -> None:
+    """Nothing of an earlier one remains beside them."""
     outputs = OutputFiles(tmp_path, "m", "t", wanted=Wanted(report=True))
+    outputs.keep(nn.Linear(2, 2))
+    outputs.write({"epochs": []})
+    outputs = OutputFiles(tmp_path, "m", "t", overwrite=True, wanted=Wanted(report=True))
     outputs.write_account({"epochs": [], "outcome": "failed: no"})
     assert outputs.written == (outputs.history, outputs.report)
+    assert {tmp_path / name for name in os.listdir(tmp_path)} == set(outputs.written)
     assert "failed: no" in outputs.report.read_text()
 
 
