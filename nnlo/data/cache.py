@@ -7,6 +7,7 @@ import fcntl
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -120,6 +121,8 @@ class RunFolder:
         self.path = path
         scratch = path / (LOCK + ".new")
         self._lock = scratch.open("w")
+        self._lock.write(socket.gethostname())
+        self._lock.flush()
         lock(self._lock)
         os.replace(scratch, path / LOCK)
 
@@ -166,8 +169,11 @@ def lock(file: IO[str]) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the folders of runs that were killed: their locks are free."""
+    """Remove the folders of runs of this host that were killed: their locks are free.
+
+    Of other hosts, whose disk this may be too, a lock may not be seen here.
+    """
     for path in folder.glob(f"{PREFIX}*/{LOCK}"):
         with suppress(OSError), open(path, "r+") as file:
-            if lock(file):
+            if file.read() == socket.gethostname() and lock(file):
                 shutil.rmtree(path.parent, ignore_errors=True)

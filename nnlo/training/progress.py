@@ -10,6 +10,7 @@ epoch, its history entry.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
@@ -55,7 +56,7 @@ class Progress(Callback):
         self._speed = Speed(self.epochs * self.samples_per_epoch)
 
     def on_train_begin(self, logs: Logs) -> None:
-        if self.stream.isatty():
+        if has_width(self.stream):
             self._interval = BAR_SECONDS
             self._bar = Bar(self.epochs * self.samples_per_epoch, self.stream)
         self._begin(self._clock())
@@ -118,6 +119,16 @@ class Progress(Callback):
         else:
             self.stream.write(text + "\n")
             self.stream.flush()
+
+
+def has_width(stream: TextIO) -> bool:
+    """Whether it is a terminal that a bar can be drawn on: some say that they have no columns."""
+    if not stream.isatty():
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return True
 
 
 class Recent:

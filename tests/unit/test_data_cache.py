@@ -221,10 +221,12 @@ def test_what_killed_runs_left_goes_and_what_runs_stays(folder):
     for name in ("dead", "alive"):
         RunFolder(made(folder / "cached" / (PREFIX + name)))._lock.close()
     (folder / "cached" / "nnlo-mine").mkdir()
+    RunFolder(made(folder / "cached" / f"{PREFIX}elsewhere"))._lock.close()
+    (folder / "cached" / f"{PREFIX}elsewhere" / LOCK).write_text("another host")
     with open(folder / "cached" / f"{PREFIX}alive" / LOCK, "r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         train(Texts(2, "cached"))
-    assert left() == ["nnlo-alive", "nnlo-mine"]
+    assert left() == ["nnlo-alive", "nnlo-elsewhere", "nnlo-mine"]
 
 
 def made(path):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import math
+import os
+import pty
+import struct
+import termios
 import time
 
 import pytest
 
-from nnlo.training.progress import Progress, duration, figure, rate_text
+from nnlo.training.progress import Progress, duration, figure, has_width, rate_text
 
 
 class Clock:
@@ -157,3 +162,13 @@ def test_a_line_of_the_next_epoch_waits_for_the_end_of_this_one() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) > 1 and {line.split()[1] for line in lines} == {"1/2"}
     assert "done" in lines[-1]
+
+
+def test_a_terminal_without_columns_gets_lines() -> None:
+    """Some CI systems have such: tqdm would draw nothing at all."""
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        for columns, wide in ((0, False), (80, True)):
+            fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            assert has_width(stream) is wide
+    os.close(leader)
