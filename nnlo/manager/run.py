@@ -15,6 +15,7 @@ from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.lists import file_list
 from nnlo.logs import LOG
+from nnlo.manager.account import accounted, write_account
 from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
 from nnlo.roles.evaluation import evaluated
@@ -155,10 +156,7 @@ class Leading:
         self._exports = exports
 
     async def run(self, history: History) -> History:
-        """Train, write what is to be left, and agree with the workers on how it went.
-
-        The weights come first: nothing that fails after the training is to cost them.
-        """
+        """Train, write what is to be left, and agree with the workers on how it went."""
         manager, job, transport = self._manager, self._job, self._transport
         log = RunLog(job, history)
         progress = [Progress(job.epochs, self._setup.intake.samples)] if manager.verbose else []
@@ -168,21 +166,31 @@ class Leading:
         manager.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
         callbacks.on_epoch_begin(0, {})
-        await master.run()
+        if manager.files is not None:
+            manager.files.written = ()
+        with accounted(manager.files, history, master.seconds):
+            await master.run()
+            await self._finish(master, callbacks, history)
+        log.wrote(manager.files.written if manager.files else ())
+        await agree(transport, master.failure)
+        return history
+
+    async def _finish(self, master: Master, callbacks: Callbacks, history: History) -> None:
+        """Write what is to be left, with what the workers have to tell.
+
+        The weights come first: nothing that fails after the training is to cost them.
+        """
         self._conclude(master, history)
         self._keep(failed=master.failure is not None)
-        if job.worker_accuracy:
-            await agree(transport, None)
-            history["workers"] = dict((await share(transport, None))[1:])
-        figures, spans = await manager.observation.end(transport)
+        if self._job.worker_accuracy:
+            await agree(self._transport, None)
+            history["workers"] = dict((await share(self._transport, None))[1:])
+        figures, spans = await self._manager.observation.end(self._transport)
         history.update(figures)
         try:
             callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         finally:
             self._write(history, spans, failed=master.failure is not None)
-        log.wrote(manager.files.written if manager.files else ())
-        await agree(transport, master.failure)
-        return history
 
     def _conclude(self, master: Master, history: History) -> None:
         """How long it took and how it ended."""
@@ -201,7 +209,7 @@ class Leading:
         if files is None or model is None:
             return
         if failed:
-            files.write_account(history)
+            write_account(files, history)
         else:
             files.write(history)
             files.wrote(*(self._exports.write(model) if self._exports else ()))

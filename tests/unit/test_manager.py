@@ -11,14 +11,16 @@ import pytest
 from torch import nn
 
 from nnlo import Algo, Callback, MPIManager
-from nnlo.errors import OptionsError, TrainingError
+from nnlo.comm.virtual import VirtualWorld
+from nnlo.errors import DataError, OptionsError, TrainingError
+from nnlo.training.files import OutputFiles
 from tests.jobs import Built, Rows, labelled
 
 
 def manager(val_list: list[str] | None, output: Path | None = None, **options: Any) -> MPIManager:
     data, builder = options.pop("data", Rows(*labelled(40), 8)), Built(lambda: nn.Linear(8, 4))
-    epochs = options.pop("epochs", 2)
-    return MPIManager(None, data, Algo("sgd"), builder, epochs, ["all"], val_list, output=output, **options)
+    epochs, comm = options.pop("epochs", 2), options.pop("comm", None)
+    return MPIManager(comm, data, Algo("sgd"), builder, epochs, ["all"], val_list, output=output, **options)
 
 
 def test_the_figure_of_merit_is_the_last_validation_loss_or_else_the_training_loss() -> None:
@@ -51,12 +53,14 @@ def test_weights_and_report_are_written_as_asked_for(tmp_path: Path) -> None:
     assert endings(tmp_path / "b") == {"history.json", "weights.pt", "weights.safetensors"}
 
 
-def test_a_run_that_fails_leaves_its_report_too(tmp_path: Path) -> None:
+def test_a_run_that_fails_leaves_its_report_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     x, y = labelled(40)
     with pytest.raises(TrainingError) as caught:
         manager(None, tmp_path, data=Rows(x * np.nan, y, 2), trial_name="t", report=True).train()
     assert endings(tmp_path) == {"history.json", "report.html"}
-    assert str(caught.value)[:20] in (tmp_path / "Built_t_report.html").read_text()
+    assert str(caught.value)[:20] in report_of(tmp_path)
+    assert told(tmp_path)["outcome"] == f"failed: {caught.value}"
+    assert wrote(caplog) == [tmp_path / "Built_t_history.json", tmp_path / "Built_t_report.html"]
 
 
 def test_a_report_needs_a_folder() -> None:
@@ -87,6 +91,82 @@ def test_a_hook_that_fails_after_the_training_costs_no_file(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="no"):
         manager(None, tmp_path, trial_name="t", callbacks=[Fails()]).train()
     assert endings(tmp_path) == {"history.json", "weights.pt", "weights.safetensors"}
+    assert told(tmp_path)["outcome"] == "failed: ValueError: no"
+
+
+def told(folder: Path) -> dict[str, Any]:
+    history: dict[str, Any] = json.loads((folder / "Built_t_history.json").read_text())
+    return history
+
+
+class FailsAt(Callback):
+    """Raises in the hook of the second epoch."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        if epoch == 1:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nmore"), KeyboardInterrupt("no")])
+@pytest.mark.parametrize("comm", [None, VirtualWorld(3)])
+def test_a_hook_that_fails_leaves_the_history_so_far(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, comm: Any, error: BaseException
+) -> None:
+    with pytest.raises(type(error), match="no"):
+        manager(None, tmp_path, trial_name="t", epochs=3, callbacks=[FailsAt(error)], report=True, comm=comm).train()
+    assert endings(tmp_path) == {"history.json", "report.html"}
+    history, outcome = told(tmp_path), f"failed: {type(error).__name__}: no"
+    assert (history["outcome"], history["stop_reason"], len(history["epochs"])) == (outcome, None, 2)
+    assert history["seconds"] >= history["epochs"][1]["seconds"] and outcome in report_of(tmp_path)
+    assert wrote(caplog) == [tmp_path / "Built_t_history.json", tmp_path / "Built_t_report.html"]
+
+
+def report_of(folder: Path) -> str:
+    return (folder / "Built_t_report.html").read_text()
+
+
+def wrote(caplog: pytest.LogCaptureFixture) -> list[Path]:
+    """What the one error line in the log says that it wrote."""
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    return [Path(path) for path in line.removeprefix("the training failed: wrote ").split(", ")]
+
+
+def test_what_ends_the_master_from_outside_is_told_too(tmp_path: Path) -> None:
+    """An error of another rank of this process."""
+
+    class Breaks(Rows):
+        def read_rows(self, file: str, start: int, stop: int) -> Any:
+            if ended:
+                raise LookupError("gone")
+            return super().read_rows(file, start, stop)
+
+    class Ends(Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            ended.append(epoch)
+
+    ended: list[int] = []
+    with pytest.raises(LookupError):
+        data = Breaks(*labelled(40), 8)
+        manager(None, tmp_path, data=data, trial_name="t", epochs=9, callbacks=[Ends()], shuffle_buffer=8).train()
+    assert told(tmp_path)["outcome"] == "failed: LookupError: gone" and told(tmp_path)["epochs"]
+
+
+def test_an_account_that_cannot_be_written_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: OutputFiles, history: Any) -> None:
+        raise DataError("no room")
+
+    monkeypatch.setattr(OutputFiles, "write_history", full)
+    with pytest.raises(ValueError, match="first"):
+        manager(None, tmp_path, trial_name="t", callbacks=[FailsAt(ValueError("first"))]).train()
+    with pytest.raises(TrainingError, match="in a row"):
+        x, y = labelled(40)
+        manager(None, tmp_path, data=Rows(x * np.nan, y, 2), trial_name="t").train()
+    assert caplog.text.count("the history of the training that failed is lost: no room") == 2
 
 
 def test_a_second_training_lists_its_files_once(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What is left of a training that fails: its history, and the report where one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nnlo.logs import LOG
+from nnlo.model.loading import describe
+from nnlo.training.files import OutputFiles
+from nnlo.training.history import History
+
+
+@contextmanager
+def accounted(files: OutputFiles | None, history: History, seconds: Callable[[], float]) -> Iterator[None]:
+    """Whatever is raised inside, Ctrl-C among it, leaves the history so far, then goes on; `seconds`: training clock.
+
+    Where it was raised elsewhere, this role is closed by a GeneratorExit, whose context is the error itself.
+    """
+    try:
+        yield
+    except BaseException as error:
+        cause = (isinstance(error, GeneratorExit) and error.__context__) or error
+        history.setdefault("seconds", seconds())
+        history.setdefault("stop_reason", None)
+        history["outcome"] = f"failed: {describe(cause)}"
+        write_account(files, history)
+        raise
+
+
+def write_account(files: OutputFiles | None, history: History) -> None:
+    """Write it and log where. A failure to write is logged alone: it is not what ended the training."""
+    if files is None:
+        return
+    try:
+        written = files.write_account(history)
+    except Exception as error:
+        LOG.error("the history of the training that failed is lost: %s", error)
+    else:
+        LOG.error("the training failed: wrote %s", ", ".join(map(str, written)))
