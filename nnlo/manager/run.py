@@ -14,6 +14,7 @@ from nnlo.comm.base import Transport
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.lists import file_list
+from nnlo.errors import DataError
 from nnlo.logs import LOG
 from nnlo.manager.account import accounted, write_account
 from nnlo.roles.caching import CachedFiles
@@ -170,13 +171,13 @@ class Leading:
             manager.files.written = ()
         with accounted(manager.files, history, master.seconds):
             await master.run()
-            await self._finish(master, callbacks, history)
+            unwritten = await self._finish(master, callbacks, history)
         log.wrote(manager.files.written if manager.files else ())
-        await agree(transport, master.failure)
+        await agree(transport, master.failure or unwritten)
         return history
 
-    async def _finish(self, master: Master, callbacks: Callbacks, history: History) -> None:
-        """Write what is to be left, with what the workers have to tell.
+    async def _finish(self, master: Master, callbacks: Callbacks, history: History) -> DataError | None:
+        """Write what is to be left, with what the workers have to tell; why not all of it could be written.
 
         The weights come first: nothing that fails after the training is to cost them.
         """
@@ -190,7 +191,8 @@ class Leading:
         try:
             callbacks.on_train_end(history["epochs"][-1] if history["epochs"] else {})
         finally:
-            self._write(history, spans, failed=master.failure is not None)
+            unwritten = self._write(history, spans, failed=master.failure is not None)
+        return unwritten
 
     def _conclude(self, master: Master, history: History) -> None:
         """How long it took and how it ended."""
@@ -204,14 +206,27 @@ class Leading:
         if self._manager.files is not None and self._manager.model is not None and not failed:
             self._manager.files.keep(self._manager.model)
 
-    def _write(self, history: History, spans: list[RankSpans], failed: bool) -> None:
+    def _write(self, history: History, spans: list[RankSpans], failed: bool) -> DataError | None:
+        """All that there is to write, whatever else cannot be; the first complaint."""
         files, model = self._manager.files, self._manager.model
         if files is None or model is None:
-            return
-        if failed:
-            write_account(files, history)
-        else:
-            files.write(history)
-            files.wrote(*(self._exports.write(model) if self._exports else ()))
+            return None
+        exports = self._exports
+        parts: list[Callable[[], object]] = (
+            [partial(write_account, files, history)] if failed else files.writers(history)
+        )
+        if exports and not failed:
+            parts.append(lambda: files.wrote(*exports.write(model)))
         if spans:
-            files.wrote(write_timeline(files.timeline, spans))
+            parts.append(lambda: files.wrote(write_timeline(files.timeline, spans)))
+        complaints = [complaint for complaint in map(attempted, parts) if complaint]
+        return complaints[0] if complaints else None
+
+
+def attempted(work: Callable[[], Any]) -> DataError | None:
+    """Do `work`; why it could not be done."""
+    try:
+        work()
+    except DataError as error:
+        return error
+    return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,14 @@ class OutputFiles:
 
     def write(self, history: Mapping[str, Any]) -> tuple[Path, ...]:
         """All that the history gives; what is written now. Raises DataError where a file cannot be written."""
-        self.write_history(history)
-        self.write_curves(history)
-        if self.wanted.report:
-            self.write_report(history)
+        for write in self.writers(history):
+            write()
         return self.written
+
+    def writers(self, history: Mapping[str, Any]) -> list[Callable[[], object]]:
+        """One for each file that the history gives: another is no worse for one that cannot be written."""
+        report = [partial(self.write_report, history)] if self.wanted.report else []
+        return [partial(self.write_history, history), partial(self.write_curves, history), *report]
 
     def write_account(self, history: Mapping[str, Any]) -> tuple[Path, ...]:
         """What there is to tell of a run that failed: the history, and the report if one is wanted.
@@ -113,7 +117,8 @@ class OutputFiles:
         What an earlier run of the name left goes, so that nothing of it can be taken for this one's.
         """
         for path in self._own():
-            discard(path)
+            if path not in self.written:
+                discard(path)
         self.write_history(history)
         if self.wanted.report:
             self.write_report(history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,15 @@ def test_the_weights_are_there_before_the_workers_are_measured(tmp_path: Path) -
         data = Going(*labelled(40), 8)
         manager(None, tmp_path, data=data, trial_name="t", callbacks=[Breaks()], worker_accuracy=True).train()
     assert {"weights.pt", "weights.safetensors"} <= endings(tmp_path)
+
+
+def test_one_file_that_cannot_be_written_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(history: object, path: Path) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nnlo.training.files.draw", full)
+    with pytest.raises(DataError, match=r"m_curves\.png|No space left"):
+        manager(None, tmp_path, trial_name="m", report=True, timeline=True, export=["torch-export"]).train()
+    names = {path.name.removeprefix("Built_m_") for path in tmp_path.iterdir()}
+    assert names >= {"history.json", "weights.pt", "report.html", "timeline.json", "model.pt2"}
+    assert "curves.png" not in names
