@@ -222,6 +222,9 @@ def reason(error: Exception) -> str:
     """Why a text file cannot be used, on one line."""
     if isinstance(error, UnicodeDecodeError):
         return "not a text file"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:500]
 

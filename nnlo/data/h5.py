@@ -13,6 +13,7 @@ from typing import TypeAlias
 import h5py
 import numpy as np
 
+from nnlo.data.absent import NoDataset
 from nnlo.data.base import Array, Arrays, Data, as_list, checked_pair, one_form, put
 from nnlo.data.h5_files import check_filters, fault_of, names_in, open_file
 from nnlo.errors import DataError, OptionsError
@@ -47,7 +48,8 @@ class H5Data(Data):
         if not isinstance(preloading, int) or preloading < 0:
             raise OptionsError(f"--preload-data must be a whole number, at least 0, not {preloading!r}")
         self.preloading = preloading
-        self._features, self._labels = Column.of(features_name), Column.of(labels_name)
+        self._features = Column.of(features_name, "--features-name")
+        self._labels = Column.of(labels_name, "--labels-name")
         self._open: OrderedDict[str, h5py.File] = OrderedDict()
         self._datasets: dict[tuple[str, Column], list[h5py.Dataset]] = {}
         self._pid = os.getpid()
@@ -143,19 +145,20 @@ class H5Data(Data):
 
 @dataclass(frozen=True)
 class Column:
-    """A dataset or a group of them, and what becomes of the arrays that are read from it."""
+    """A dataset or a group of them, what becomes of the arrays that are read from it, and the flag that names it."""
 
     name: str
     adaptor: Adaptor | None
+    flag: str
 
     @classmethod
-    def of(cls, name: Name) -> Column:
+    def of(cls, name: Name, flag: str) -> Column:
         """From what user code gives. Raises OptionsError."""
         if isinstance(name, str):
-            return cls(name, None)
+            return cls(name, None, flag)
         if isinstance(name, (tuple, list)) and len(name) == 2 and isinstance(name[0], str) and callable(name[1]):
-            return cls(*name)
-        raise OptionsError(f'--features-name, --labels-name: give a name, or ("name", function), not {name!r}')
+            return cls(*name, flag)
+        raise OptionsError(f'{flag}: give a name, or ("name", function), not {name!r}')
 
     def datasets(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         """The dataset of that name, or those of the group of that name. Raises DataError."""
@@ -166,9 +169,7 @@ class Column:
 
     def _checked(self, handle: h5py.File, file: str) -> list[h5py.Dataset]:
         if not self.name or self.name not in handle:
-            raise DataError(
-                f"{file}: has no dataset '{self.name}': it has {names_in(handle)} (--features-name, --labels-name)"
-            )
+            raise NoDataset(file, self.name, names_in(handle), self.flag)
         found = handle[self.name]
         found = [found[key] for key in sorted(found)] if isinstance(found, h5py.Group) else [found]
         if not found or any(not isinstance(item, h5py.Dataset) or not item.shape for item in found):

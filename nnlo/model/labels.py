@@ -19,6 +19,17 @@ Tensors = Tensor | Sequence[Tensor]
 FIX = "change the model's last layer, the labels (--labels-name) or --loss"
 
 
+class LabelsError(OptionsError):
+    """Labels that a computation cannot take: `fault` says why, the message how to mend it too."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return f"{self.fault}; {FIX}"
+
+
 class LabelRule(Protocol):
     """What a loss or a metric expects of the labels."""
 
@@ -41,7 +52,7 @@ def pairs(output: Tensors, target: Tensors) -> list[tuple[Tensor, Tensor]]:
     outputs = [output] if isinstance(output, Tensor) else list(output)
     targets = [target] if isinstance(target, Tensor) else list(target)
     if len(outputs) != len(targets):
-        raise OptionsError(f"the model has {len(outputs)} output(s), the data {len(targets)} label array(s): {FIX}")
+        raise LabelsError(f"the model has {len(outputs)} output(s), the data {len(targets)} label array(s)")
     return list(zip(outputs, targets, strict=True))
 
 
@@ -52,9 +63,9 @@ def shapes(tensors: Tensors) -> str:
     return ", ".join(shapes(tensor) for tensor in tensors)
 
 
-def misfit(output: Tensors, target: Tensors, wanted: str) -> OptionsError:
+def misfit(output: Tensors, target: Tensors, wanted: str) -> LabelsError:
     """The error for shapes that do not go together; `wanted` says what would fit."""
-    return OptionsError(f"model output {shapes(output)} does not fit labels {shapes(target)}: {wanted}; {FIX}")
+    return LabelsError(f"model output {shapes(output)} does not fit labels {shapes(target)}: {wanted}")
 
 
 def single_logit(output: Tensor) -> bool:
@@ -88,14 +99,14 @@ class ClassLabels:
         classes = output.shape[1]
         if target.shape == output.shape:
             if self.numbers and not bool(((target != 0).sum(1) == 1).all()):
-                raise OptionsError(f"labels {shapes(target)} are not one-hot, and one class a sample is wanted; {FIX}")
+                raise LabelsError(f"labels {shapes(target)} are not one-hot, and one class a sample is wanted")
             return
         wrong = (target < 0) | (target >= classes)
         if target.is_floating_point():
             wrong |= target != target.floor()
         if bool(wrong.any()):
             value = target[wrong][0].item()
-            raise OptionsError(f"labels hold {value:g}, the model has the classes 0 to {classes - 1}: {FIX}")
+            raise LabelsError(f"labels hold {value:g}, the model has the classes 0 to {classes - 1}")
 
 
 class ElementLabels:
@@ -122,6 +133,19 @@ class ElementLabels:
         """Any number will do."""
 
 
+class BestLabels(ClassLabels):
+    """Class numbers for a metric that looks for them among the `best` classes: there must be more than that."""
+
+    def __init__(self, best: int) -> None:
+        super().__init__(numbers=True)
+        self.best = best
+
+    def inspect(self, output: Tensor, target: Tensor) -> None:
+        super().inspect(output, target)
+        if output.shape[1] <= self.best:
+            raise LabelsError(f"of {output.shape[1]} classes, the right one is always among the best {self.best}")
+
+
 class AnyClassLabels:
     """What accuracy takes: class numbers or one-hot labels, or, for a single logit, labels 0 or 1 (or -1 and 1)."""
 
@@ -135,7 +159,7 @@ class AnyClassLabels:
         if not single_logit(output):
             self.several.inspect(output, target)
         elif not bool(((target == 0) | (target.to(output.dtype).abs() == 1)).all()):
-            raise OptionsError(f"labels {shapes(target)} of a single output are not 0 or 1, as two classes are; {FIX}")
+            raise LabelsError(f"labels {shapes(target)} of a single output are not 0 or 1, as two classes are")
 
 
 def _trimmed(tensor: Tensor) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nnlo.errors import DataError, OptionsError
 from nnlo.model.labels import ClassLabels, ElementLabels, LabelRule, Tensors, pairs
 from nnlo.model.loading import named_object, user_code
-from nnlo.registry import Registry
+from nnlo.registry import Registry, nearest
 
 _EPSILON = 1e-7
 # torch leaves samples of class -100 out of the mean: no label is to be left out, so that the mean is over all samples.
@@ -48,7 +48,7 @@ class Loss:
         return torch.stack(terms).sum()
 
 
-LOSSES: Registry[Loss] = Registry("loss")
+LOSSES: Registry[Loss] = Registry("loss", "--loss")
 _NUMBERS, _CLASSES = ClassLabels(numbers=True), ClassLabels()
 _ELEMENTS, _ROWS = ElementLabels(), ElementLabels(rows=True)
 
@@ -178,9 +178,17 @@ def get_loss(spec: str) -> Loss:
     for name in (spec, f"{spec}Loss"):
         if name in torch_losses():
             return _from_torch(name)
-    raise OptionsError(
-        f"unknown loss '{spec}': choose one of {', '.join(LOSSES)}, a class of torch.nn with or without 'Loss'"
-        f" ({', '.join(name.removesuffix('Loss') for name in torch_losses())}), or module:callable"
+    raise unknown_loss(spec)
+
+
+def unknown_loss(spec: str) -> OptionsError:
+    """The error for a name that is no loss: those like it come first, since there are many."""
+    classes = [name.removesuffix("Loss") for name in torch_losses()]
+    near = nearest(spec, [*classes, *LOSSES.names], 3)
+    hint = f"did you mean {' or '.join(near)}? Known are" if near else "choose one of"
+    return OptionsError(
+        f"--loss: unknown loss '{spec}': {hint} {', '.join(LOSSES)}, a class of torch.nn with or without 'Loss'"
+        f" ({', '.join(classes)}), or module:callable"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnlo.model.labels import AnyClassLabels, ClassLabels, ElementLabels, LabelRule, Tensors, first, single_logit
+from nnlo.model.labels import AnyClassLabels, BestLabels, ElementLabels, LabelRule, Tensors, first, single_logit
 from nnlo.model.losses import Loss
 from nnlo.registry import Registry
 
@@ -34,7 +34,7 @@ class Metric:
         return total if scores.numel() == samples else total / (scores.numel() // samples)
 
 
-METRICS: Registry[Metric] = Registry("metric")
+METRICS: Registry[Metric] = Registry("metric", "--metrics")
 
 
 def _accuracy(output: Tensor, target: Tensor, threshold: float) -> Tensor:
@@ -66,7 +66,7 @@ def _register(name: str, function: Callable[[Tensor, Tensor, float], Tensor], la
 
 _register("acc", _accuracy, AnyClassLabels(), "accuracy")
 _register("binary_acc", _binary_accuracy, ElementLabels(), "binary_accuracy")
-_register("top5", _top5, ClassLabels(numbers=True), "top_k_categorical_accuracy")
+_register("top5", _top5, BestLabels(5), "top_k_categorical_accuracy")
 _register("mae", _absolute_error, ElementLabels(), "mean_absolute_error")
 _register("mse", _squared_error, ElementLabels(), "mean_squared_error")
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 
 from nnlo.errors import OptionsError
 from nnlo.model.loading import load_file, user_code
+from nnlo.registry import nearest
 
 
 class ModelSource:
@@ -118,7 +119,14 @@ class ModelSource:
             return
         unknown = next((key for key in params if key not in known), None)
         if unknown is not None:
-            raise OptionsError(f"{self._what} has no parameter '{unknown}': choose among {', '.join(known) or 'none'}")
+            raise OptionsError(f"--model-params: {self._what} has no parameter '{unknown}': {among(unknown, known)}")
+
+
+def among(name: str, known: Iterable[str]) -> str:
+    """What to do about a parameter of that name, which is none of the known."""
+    near = nearest(name, known)
+    choice = f"choose among {', '.join(known)}" if known else "it has none: drop it"
+    return f"{choice} (did you mean {near[0]}?)" if near else choice
 
 
 def ready_made() -> list[str]:

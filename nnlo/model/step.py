@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nnlo.errors import DataError, OptionsError
-from nnlo.model.labels import LabelRule, Tensors, first, pairs, shapes
+from nnlo.model.labels import FIX, LabelRule, LabelsError, Tensors, first, pairs, shapes
 from nnlo.model.loading import describe
 from nnlo.model.losses import Loss
 from nnlo.model.metrics import Metric
@@ -86,10 +86,11 @@ def check_fit(module: nn.Module, x: Tensors, y: Tensors, loss: Loss, metrics: Se
     """
     with evaluating(module):
         output = _try_forward(module, x)
-        _check_labels(f"loss '{loss.name}'", loss.labels, output, y)
+        _check_labels(f"loss '{loss.name}'", loss.labels, output, y, FIX)
         _try_loss(loss, output, y)
         for metric in metrics:
-            _check_labels(f"metric '{metric.name}'", metric.labels, first(output), first(y))
+            what, fix = f"metric '{metric.name}'", "drop it from --metrics"
+            _check_labels(what, metric.labels, first(output), first(y), fix)
 
 
 @contextmanager
@@ -145,15 +146,15 @@ def advice(x: Tensor) -> str:
     return "store the features as float32, or convert them in the model's forward()"
 
 
-def _check_labels(what: str, rule: LabelRule | None, output: Tensors, y: Tensors) -> None:
+def _check_labels(what: str, rule: LabelRule | None, output: Tensors, y: Tensors, fix: str) -> None:
     if rule is None:
         return
     try:
         for one, labels in pairs(output, y):
             rule.prepare(one, labels)
             rule.inspect(one, labels)
-    except OptionsError as error:
-        raise OptionsError(f"{error} ({what})") from None
+    except LabelsError as error:
+        raise OptionsError(f"{error.fault}; {fix} ({what})") from None
 
 
 def _try_loss(loss: Loss, output: Tensors, y: Tensors) -> None:

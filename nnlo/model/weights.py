@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import textwrap
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -16,6 +17,11 @@ from nnlo.model.loading import describe
 
 #: Tensors named in one complaint.
 NAMED_TENSORS = 5
+#: Endings that files of weights have; others are read too, if they are such files.
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+FLAGS = "--weights, --evaluate"
+FIT = f"give weights of this model ({FLAGS}), or the --model-params that they were made with"
+WRITE = "write it with torch.save(model.state_dict(), ...)"
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -27,27 +33,36 @@ def load_weights(model: nn.Module, path: Path) -> None:
     state.update(absent_twins(own, state))
     if faults := misfits(own, state):
         more = [f"and {len(faults) - NAMED_TENSORS} more"] if len(faults) > NAMED_TENSORS else []
-        raise DataError(f"weights file '{path}' does not fit the model: {'; '.join(faults[:NAMED_TENSORS] + more)}")
+        listed = "; ".join(faults[:NAMED_TENSORS] + more)
+        raise DataError(f"weights file '{path}' does not fit the model: {listed}: {FIT}")
     try:
         model.load_state_dict(state)
     except Exception as error:  # what a module's own hooks make of it
         reason = textwrap.shorten(str(error) or describe(error), width=400)
-        raise DataError(f"weights file '{path}' does not fit the model: {reason}") from error
+        raise DataError(f"weights file '{path}' does not fit the model: {reason}: {FIT}") from error
 
 
 def read_state(path: Path) -> MutableMapping[str, Any]:
     """The tensors of a file by name, on the CPU. No code in the file is run. Raises DataError."""
     if not path.is_file():
-        raise DataError(f"weights file '{path}' is not there: give a .safetensors or .pt file")
+        raise DataError(f"weights file '{path}' is not there: give a .safetensors or .pt file ({FLAGS})")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"weights file '{path}' is damaged, or holds more than tensors: {describe(error)}") from error
+        raise unreadable(path, error) from error
     if not isinstance(state, MutableMapping) or not all(isinstance(name, str) for name in state):
-        raise DataError(f"weights file '{path}' holds no state_dict: write it with torch.save(model.state_dict(), ...)")
+        raise DataError(f"weights file '{path}' holds no state_dict: {WRITE}")
     return state
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error for a file that cannot be read. What torch advises for pickled objects, to run them, is left out."""
+    if path.suffix not in ENDINGS:
+        return DataError(f"'{path}' is no .safetensors or .pt file of weights: give one ({FLAGS})")
+    said = "" if isinstance(error, pickle.UnpicklingError) else f" ({describe(error)})"
+    return DataError(f"weights file '{path}' is damaged, or holds more than tensors{said}: {WRITE} ({FLAGS})")
 
 
 def absent_twins(own: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Tensor]:

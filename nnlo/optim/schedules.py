@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
@@ -43,8 +43,7 @@ class Schedule(Options):
         kind = SCHEDULES[what or "constant"]
         known = [field.name for field in fields(kind) if field.name != "warmup"]
         if unknown := sorted(set(params or {}) - set(known)):
-            has = ", ".join(known) or "none"
-            raise OptionsError(f"--schedule {what} has no parameter '{unknown[0]}': it has {has} (--schedule-params)")
+            raise unknown_parameter(what or "constant", unknown[0], known)
         if warmup < 0:
             raise OptionsError(f"--warmup must be at least 0, not {warmup:g}")
         try:
@@ -151,3 +150,11 @@ SCHEDULES.register("constant", Constant)
 SCHEDULES.register("step", Step)
 SCHEDULES.register("exponential", Exponential)
 SCHEDULES.register("cosine", Cosine)
+
+
+def unknown_parameter(schedule: str, name: str, known: Sequence[str]) -> OptionsError:
+    """The error for a parameter that the schedule lacks, with the schedules that have it."""
+    others = [one for one in SCHEDULES if name in {field.name for field in fields(SCHEDULES[one])} - {"warmup"}]
+    fix = f"name a --schedule that has it: {', '.join(others)}" if others else "drop it or name another --schedule"
+    has = f"it has {', '.join(known)}" if known else "it has none"
+    return OptionsError(f"--schedule-params: --schedule {schedule} has no parameter '{name}': {has}; {fix}")

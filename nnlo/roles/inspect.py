@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
+from nnlo.data.absent import NoDataset, wrong_name
 from nnlo.data.base import Arrays, Data, as_list, rows
 from nnlo.data.index import Index
 from nnlo.errors import DataError
@@ -20,6 +22,9 @@ from nnlo.errors import DataError
 NAMED_FILES = 10
 #: Samples tried on the model before training.
 SAMPLE_ROWS = 2
+
+#: Samples of a file, or -1; their form, or the fault; of a dataset that is not there its name, those there, its flag.
+Look: TypeAlias = "tuple[int, str, Sequence[str]]"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,11 @@ async def count_files(transport: Transport, data: Data, files: Sequence[str], fl
     """The index of the file list that `flag` named. Raises DataError on every rank, naming all bad files."""
     own = files[transport.rank :: transport.size]
     mine = await everywhere(transport, lambda: [inspect_file(data, file) for file in own])
-    told: list[list[tuple[int, str]]] = await share(transport, mine)
-    found = [told[i % transport.size][i // transport.size] for i in range(len(files))]
+    told: list[list[Look]] = await share(transport, mine)
+    looks = [told[i % transport.size][i // transport.size] for i in range(len(files))]
+    if files and (wrong := wrong_name(files, [absent for _, _, absent in looks], flag)):
+        await agree(transport, wrong)
+    found = [(count, what) for count, what, _ in looks]
     faults = [what for count, what in found if count < 0] or odd_forms(files, found)
     if faults:
         more = [f"and {len(faults) - NAMED_FILES} more files"] if len(faults) > NAMED_FILES else []
@@ -49,14 +57,16 @@ async def count_files(transport: Transport, data: Data, files: Sequence[str], fl
     return Index.of(files, [count for count, _ in found])
 
 
-def inspect_file(data: Data, file: str) -> tuple[int, str]:
-    """The samples of a file and the form of one; or -1 and what is wrong with the file."""
+def inspect_file(data: Data, file: str) -> Look:
+    """The samples of a file and the form of one; or -1, what is wrong with the file, and what `wrong_name` wants."""
     try:
-        return data.inspect_file(file)
+        return *data.inspect_file(file), ()
+    except NoDataset as error:
+        return -1, str(error), (error.name, error.there, error.flag)
     except DataError as error:
-        return -1, str(error)
+        return -1, str(error), ()
     except OSError as error:
-        return -1, f"{file}: {error.strerror or error}"
+        return -1, f"{file}: {error.strerror or error}", ()
 
 
 def odd_forms(files: Sequence[str], found: Sequence[tuple[int, str]]) -> list[str]:

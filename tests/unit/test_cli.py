@@ -163,6 +163,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"lr: [", "give a YAML file of options"),
+        (b"lr: 3\nnames: [x, y\n", ": line 3, column 1: expected ',' or ']', but got '<stream end>': give a YAML file"),
         (b"\xff\xfe\x00", "not a text file: give a YAML file of options"),
         (b"- lr\n", "expected lines of the form 'option: value', not one list"),
         (b"lr 3\n", "expected lines of the form 'option: value', not one value 'lr 3'"),

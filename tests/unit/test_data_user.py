@@ -291,6 +291,27 @@ def test_all_bad_files_are_named(tmp_path):
         trained(Gone(2), 2, [f"file {i}" for i in range(13)])
 
 
+def test_a_wrong_dataset_name_is_told_once(tmp_path):
+    paths = [str(tmp_path / f"i{i}.h5") for i in range(4)]
+    for path in paths:
+        with h5py.File(path, "w") as file:
+            file["pictures"], file["cls"] = np.zeros((9, 1)), np.zeros((9, 1))
+    start, end = f"no dataset 'picturs' in {paths[0]}", "correct --features-name, or the list (--train-data)"
+    assert told(nnlo.H5Data(2, "picturs", "cls"), paths) == f"{start} and 3 more files: they have cls, pictures: {end}"
+    assert told(nnlo.H5Data(2, "picturs", "cls"), paths[:1]) == f"{start}: it has cls, pictures: {end}"
+    assert "correct --labels-name, or" in told(nnlo.H5Data(2, "pictures", "class"), paths)
+    with h5py.File(paths[1], "a") as file:
+        file["more"] = 0
+    assert ": the first has cls, pictures: " in told(nnlo.H5Data(2, "picturs", "cls"), paths)
+    assert told(nnlo.H5Data(2, "more/x", "cls"), [*paths, "gone.h5"]).endswith("or the files")
+
+
+def told(data, files):
+    with pytest.raises(DataError) as caught:
+        trained(data, 2, files)
+    return str(caught.value)
+
+
 def test_an_empty_file_has_no_form(tmp_path):
     paths = [str(tmp_path / name) for name in ("empty.h5", "full.h5")]
     for path, shape in zip(paths, ((0,), (9, 1)), strict=True):

@@ -77,6 +77,11 @@ def test_the_seed_gives_every_rank_a_stream_that_is_recorded() -> None:
         ("--schedule step --schedule-params gamma=1", ["no parameter 'gamma'", "every, by", "--schedule-params"]),
         ("--schedule exponential --schedule-params by=-1", ["--schedule-params", "by must be above 0"]),
         ("--schedule cosine --schedule-params end=-1", ["--schedule-params", "end must be at least 0"]),
+        (
+            "--schedule-params by=0.5",
+            ["--schedule-params: --schedule constant has no", "name a --schedule that has it: exponential, step"],
+        ),
+        ("--schedule-params zzz=1", ["it has none; drop it"]),
         ("--warmup -1", ["--warmup", "at least 0"]),
         ("--warmup 11", ["--warmup 11", "--epochs"]),
         ("--clip-norm 0", ["--clip-norm", "above 0"]),

@@ -60,7 +60,7 @@ def test_one_metric_is_a_list_too() -> None:
 
 @pytest.mark.parametrize("name", [3, ("kind",), ("kind", 3), (len, "kind"), None])
 def test_a_dataset_is_a_name_perhaps_with_a_function(name: Any) -> None:
-    for which in ("features_name", "labels_name"):
-        with pytest.raises(OptionsError, match=r'--labels-name: give a name, or \("name", function\), not '):
+    for which, flag in (("features_name", "--features-name"), ("labels_name", "--labels-name")):
+        with pytest.raises(OptionsError, match=rf'^{flag}: give a name, or \("name", function\), not '):
             H5Data(8, **{which: name})
-    assert Column.of(("kind", len)) == Column("kind", len)
+    assert Column.of(("kind", len), "--features-name") == Column("kind", len, "--features-name")

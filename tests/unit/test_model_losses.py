@@ -225,7 +225,10 @@ def test_unknown_loss_lists_the_known():
     with pytest.raises(OptionsError) as caught:
         get_loss("crossentropi")
     message = str(caught.value)
-    assert message.startswith("unknown loss 'crossentropi': choose one of binary_crossentropy, ")
+    near = "did you mean CrossEntropy or binary_crossentropy"
+    assert message.startswith(f"--loss: unknown loss 'crossentropi': {near}")
+    with pytest.raises(OptionsError, match=r"^--loss: unknown loss 'zzz': choose one of binary_crossentropy, "):
+        get_loss("zzz")
     assert "CrossEntropy" in message
     assert "module:callable" in message
     assert "\n" not in message

@@ -84,8 +84,11 @@ def test_names_are_known_by_their_aliases_and_kept_once():
     assert get_metric("accuracy").name == "acc"
     names = [metric.name for metric in get_metrics(["top5", "accuracy", "acc"], get_loss("mse"))]
     assert names == ["top5", "acc"]
-    with pytest.raises(OptionsError, match="unknown metric 'accu': choose one of acc, binary_acc, mae, mse, top5"):
-        get_metric("accu")
+    known = "choose one of acc, binary_acc, mae, mse, top5"
+    with pytest.raises(OptionsError, match=rf"^--metrics: unknown metric 'speed': {known}$"):
+        get_metric("speed")
+    with pytest.raises(OptionsError, match=rf"'Accurracy': {known} \(did you mean accuracy\?\)$"):
+        get_metric("Accurracy")
 
 
 @pytest.mark.parametrize(("name", "shape"), [("acc", (4, 2)), ("acc", (3,)), ("top5", (4, 2)), ("mae", (4,))])

@@ -223,12 +223,20 @@ def test_a_file_that_fails_is_one_line_with_its_place(text, end, folder):
     [
         ("    return 3", {}, ": get_model returned int, a torch.nn.Module is wanted"),
         ("    return 1 / 0", {}, ", line 2: ZeroDivisionError: division by zero"),
-        ("    return 3", {"depth": 2}, " has no parameter 'depth': choose among width"),
     ],
 )
 def test_get_model_that_fails_is_one_line(body, params, end, folder):
     path = write(folder, f"def get_model(width=1):\n{body}\n")
     assert refusal(load_model(path).get_model, **params) == f"model file '{path}'{end}"
+
+
+def test_an_unknown_parameter_is_told_with_the_known(folder):
+    path = write(folder, "def get_model(width=1):\n    return 3\n")
+    start = f"--model-params: model file '{path}' has no parameter"
+    assert refusal(load_model(path).get_model, depth=2) == f"{start} 'depth': choose among width"
+    assert refusal(load_model(path).get_model, widht=2) == f"{start} 'widht': choose among width (did you mean width?)"
+    path = write(folder, "def get_model():\n    return 3\n")
+    assert refusal(load_model(path).get_model, depth=2).endswith("has no parameter 'depth': it has none: drop it")
 
 
 def test_get_model_with_any_parameters_gets_them(folder):
@@ -285,5 +293,7 @@ class Touch:
 def test_no_pickle_is_loaded(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(Touch(tmp_path / "touched"), path)
-    assert "is damaged" in refusal(ModelPytorch(None, "mlp", path).build_model, kind=DataError)
+    said = refusal(ModelPytorch(None, "mlp", path).build_model, kind=DataError)
+    assert "is damaged, or holds more than tensors: write it with torch.save(model.state_dict(), ...)" in said
+    assert "weights_only" not in said
     assert not (tmp_path / "touched").exists()

@@ -187,9 +187,9 @@ X = torch.zeros(2, 6)
         (10, torch.zeros(2, 7), "categorical_crossentropy", "model output (2, 10) does not fit labels (2, 7): "),
         (1, torch.zeros(2, 3), "mse", "model output (2, 1) does not fit labels (2, 3): "),
         (3, torch.zeros(2), "mae", "model output (2, 3) does not fit labels (2,): "),
-        (3, torch.tensor([0, 3]), "categorical_crossentropy", "labels hold 3, the model has the classes 0 to 2: "),
-        (3, torch.tensor([0, -100]), "CrossEntropy", "labels hold -100, the model has the classes 0 to 2: "),
-        (3, torch.tensor([0.0, 1.5]), "CrossEntropy", "labels hold 1.5, the model has the classes 0 to 2: "),
+        (3, torch.tensor([0, 3]), "categorical_crossentropy", "labels hold 3, the model has the classes 0 to 2; "),
+        (3, torch.tensor([0, -100]), "CrossEntropy", "labels hold -100, the model has the classes 0 to 2; "),
+        (3, torch.tensor([0.0, 1.5]), "CrossEntropy", "labels hold 1.5, the model has the classes 0 to 2; "),
         (3, torch.ones(2, 3), "sparse_categorical_crossentropy", "labels (2, 3) are not one-hot, "),
     ],
 )
@@ -200,10 +200,18 @@ def test_labels_that_do_not_fit_are_refused_in_one_line(outputs, labels, loss, s
     assert "--labels-name" in message
 
 
+def test_top5_of_five_classes_is_refused():
+    labels, metrics = torch.tensor([0, 1]), [get_metric("top5")]
+    check_fit(nn.Linear(6, 6), X, labels, CE, metrics)
+    message = refusal(nn.Linear(6, 5), X, labels, CE, metrics)
+    said = "of 5 classes, the right one is always among the best 5"
+    assert message == f"{said}; drop it from --metrics (metric 'top5')"
+
+
 def test_a_metric_that_does_not_fit_is_named():
     message = refusal(nn.Linear(6, 1), X, torch.tensor([0.5, 7.0]), get_loss("mse"), [get_metric("acc")])
     assert message.startswith("labels (2,) of a single output are not 0 or 1")
-    assert message.endswith("(metric 'acc')")
+    assert message.endswith("; drop it from --metrics (metric 'acc')") and "--loss" not in message
     assert "(metric 'top5')" in refusal(nn.Linear(6, 1), X, torch.zeros(2), get_loss("mse"), [get_metric("top5")])
 
 
