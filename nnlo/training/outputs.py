@@ -57,14 +57,17 @@ class LineFile(OutputCallback):
             self.claim(self.path, f"{type(self).__name__} {self.path.parent}", "name another file")
 
     def on_train_begin(self, logs: Logs) -> None:
+        """An earlier run's file goes; this run's comes with its first line, so that none is ever empty."""
         with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("w", encoding="utf-8", newline="")
+            if self.path.is_file():  # never a pipe, or a device such as /dev/stdout
+                self.path.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
         """Add `text`, which ends with a newline. Raises DataError."""
-        assert self._file is not None, "written before on_train_begin or after close"
         with writing(self.path):
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a", encoding="utf-8", newline="")
             self._file.write(text)
             self._file.flush()
 

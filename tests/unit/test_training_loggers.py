@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +104,7 @@ def entry(**figures: Any) -> dict[str, Any]:
 
 
 def opened(logger: Any, path: str) -> Any:
-    """The logger with its file open, outside of a training."""
+    """The logger as at the beginning of a training, outside of one."""
     logger.path = Path(path)
     logger.on_train_begin({})
     return logger
@@ -161,6 +162,30 @@ def test_files_of_an_earlier_run_are_refused_before_training() -> None:
     assert not watch.seen and Path("out/Built_t_metrics.csv").read_text() == "precious"
     trained(CSVLogger(), overwrite=True)
     assert len(rows()) == 2
+
+
+class FailsEarly(Callback):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        raise LookupError(batch)
+
+
+def test_a_run_that_fails_before_the_first_line_leaves_no_file() -> None:
+    """An old one, that may be overwritten, goes: it is not of this run."""
+    with pytest.raises(LookupError):
+        trained(CSVLogger(), JSONLinesLogger(), CSVLogger("logs/mine"), FailsEarly())
+    assert not list(Path("out").glob("*metrics*")) and not Path("logs").exists()
+    Path("out/Built_t_metrics.csv").write_text("old")
+    with pytest.raises(LookupError):
+        trained(CSVLogger(), FailsEarly(), overwrite=True)
+    assert not Path("out/Built_t_metrics.csv").exists()
+
+
+def test_a_pipe_is_written_to_and_not_replaced() -> None:
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    trained(CSVLogger("pipe"), overwrite=True)
+    assert Path("pipe").is_fifo() and os.read(reader, 1 << 16).count(b"\n") == 3
+    os.close(reader)
 
 
 @pytest.mark.parametrize("second", [CSVLogger(), CSVLogger("out/Built_t_metrics.csv")])
