@@ -14,7 +14,7 @@ import numpy as np
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.absent import NoDataset, wrong_name
-from nnlo.data.base import Arrays, Data, as_list, rows
+from nnlo.data.base import Array, Arrays, Data, as_list, form, rows
 from nnlo.data.index import Index
 from nnlo.errors import DataError
 
@@ -29,14 +29,26 @@ Look: TypeAlias = "tuple[int, str, Sequence[str]]"
 
 @dataclass(frozen=True)
 class Sample:
-    """A few samples, and the bytes that one takes."""
+    """A few samples, the bytes that one takes, its form in words and the shapes of its arrays."""
 
     x: Arrays
     y: Arrays
 
     @property
+    def arrays(self) -> list[Array]:
+        return [np.asarray(a) for a in (*as_list(self.x), *as_list(self.y))]
+
+    @property
     def bytes_each(self) -> int:
-        return sum(np.asarray(a).nbytes for a in (*as_list(self.x), *as_list(self.y))) // max(1, rows(self.y))
+        return sum(a.nbytes for a in self.arrays) // max(1, rows(self.y))
+
+    @property
+    def form(self) -> str:
+        return form(self.arrays)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [a.shape[1:] for a in self.arrays]
 
 
 async def count_files(transport: Transport, data: Data, files: Sequence[str], flag: str) -> Index:
@@ -71,11 +83,11 @@ def inspect_file(data: Data, file: str) -> Look:
 
 def odd_forms(files: Sequence[str], found: Sequence[tuple[int, str]]) -> list[str]:
     """Complaints about files whose samples have another form than those of the first; empty files do not count."""
-    forms = [(file, form) for file, (count, form) in zip(files, found, strict=True) if count]
+    forms = [(file, one) for file, (count, one) in zip(files, found, strict=True) if count]
     return [
-        f"{file}: samples of form {form}, while {forms[0][0]} has {forms[0][1]}"
-        for file, form in forms
-        if form != forms[0][1]
+        f"{file}: samples of form {one}, while {forms[0][0]} has {forms[0][1]}"
+        for file, one in forms
+        if one != forms[0][1]
     ]
 
 
@@ -88,3 +100,13 @@ def first_rows(data: Data, index: Index) -> Sample:
 def first_batch(data: Data) -> Sample | None:
     """The first batch of a user's generator that holds a sample, None where there is none."""
     return next((Sample(x, y) for x, y in data.checked_batches() if rows(y)), None)
+
+
+def alike(sample: Sample, trained: Sample | None) -> Sample:
+    """The validation samples, if they have the shapes of those trained on, where these are known. Raises DataError."""
+    if trained is not None and sample.shapes != trained.shapes:
+        raise DataError(
+            f"--val-data: samples of form {sample.form}, while those of --train-data have {trained.form}: "
+            "list files with samples of one form"
+        )
+    return sample

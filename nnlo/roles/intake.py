@@ -18,7 +18,7 @@ from nnlo.data.index import Index
 from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
 from nnlo.errors import DataError, OptionsError
-from nnlo.roles.inspect import Sample, count_files, first_batch, first_rows
+from nnlo.roles.inspect import Sample, alike, count_files, first_batch, first_rows
 from nnlo.training.job import BUFFER_BYTES, Job
 from nnlo.training.seeds import Purpose, derived
 
@@ -177,8 +177,13 @@ class Validation:
     feed: MakeFeed
 
 
-async def validation_intake(transport: Transport, job: Job, held_out: Index | None) -> Validation | None:
-    """The validation data, None where there are none. Raises the same DataError on every rank."""
+async def validation_intake(
+    transport: Transport, job: Job, held_out: Index | None, trained: Sample | None = None
+) -> Validation | None:
+    """The validation data, None where there are none. Raises the same DataError on every rank.
+
+    trained: a few training samples, which those of validation files are to be like.
+    """
     data = copy.copy(job.val_data)
     data.worker, data.num_workers, data.file_names = 0, 1, job.val_files
     if data.makes_batches:
@@ -189,7 +194,8 @@ async def validation_intake(transport: Transport, job: Job, held_out: Index | No
     if not job.val_files and held_out is None:
         return None
     index = held_out or await count_files(transport, data, job.val_files, "--val-data")
-    sample = await everywhere(transport, lambda: first_rows(data, enough(index, 1, "--val-data")))
+    like = trained if type(job.val_data) is type(job.data) else None
+    sample = await everywhere(transport, lambda: alike(first_rows(data, enough(index, 1, "--val-data")), like))
     order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))
     return Validation(index.samples, partial(SampleFeed, data, index, order))
 

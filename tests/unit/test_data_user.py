@@ -13,6 +13,7 @@ from nnlo.comm.costs import Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import part, rows
 from nnlo.errors import DataError, OptionsError, TrainingError
+from tests.jobs import Built
 
 EPOCHS = 2
 WORKERS = pytest.mark.parametrize("workers", [1, 2, 3])
@@ -304,6 +305,48 @@ def test_a_wrong_dataset_name_is_told_once(tmp_path):
         file["more"] = 0
     assert ": the first has cls, pictures: " in told(nnlo.H5Data(2, "picturs", "cls"), paths)
     assert told(nnlo.H5Data(2, "more/x", "cls"), [*paths, "gone.h5"]).endswith("or the files")
+
+
+class Square(nnlo.Data):
+    """A file is named by the samples, which are of its number of features."""
+
+    def load_data(self, file):
+        return np.zeros((9, int(file)), "f4"), np.zeros((9, 1), "f4")
+
+
+class Other(Square):
+    pass
+
+
+class Mean(nn.Module):
+    """Takes samples of any width."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x.mean(1, keepdim=True) * self.scale
+
+
+def test_validation_samples_are_like_those_trained_on():
+    def run(*val_data, width="3"):
+        algo = nnlo.Algo("sgd", lr=0.01, loss="mse", metrics=())
+        builder = Built(Mean)
+        given = {"val_data": val_data[0]} if val_data else {}
+        return nnlo.MPIManager(
+            VirtualWorld(2), Square(3), algo, builder, 1, ["2"], [width], output=None, **given
+        ).train()
+
+    said = (
+        "--val-data: samples of form float (3), float (1), while those of --train-data have float (2), float (1): list"
+    )
+    for val_data in ((), (Square(3),)):
+        with pytest.raises(DataError) as caught:
+            run(*val_data)
+        assert str(caught.value).startswith(said) and caught.value.agreed
+    assert run(width="2")["outcome"] == "done"
+    assert run(Other(3))["outcome"] == "done"
 
 
 def told(data, files):
