@@ -112,10 +112,10 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
     training = build(TrainingArguments, *layers)
     recorded = (model, weights, data, reading, training, output, watched, callbacks)
-    algo, comm = make_algo(model, training, layers), world_comm()
+    algo, reader, comm = make_algo(model, training, layers), make_data(data, reading, source, given), world_comm()
     return MPIManager(
         comm,
-        make_data(data, reading, source, given),
+        reader,
         algo,
         ModelPytorch(comm, source, weights.initial, **model.model_params),
         training.epochs,
@@ -140,7 +140,11 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         verbose=True,
         timeline=watched.timeline,
         monitor=watched.monitor,
-        arguments={name: value for section in recorded for name, value in section.record().items()},
+        arguments={
+            **{name: value for section in recorded for name, value in section.record().items()},
+            "features_name": reader.features_name,
+            "labels_name": reader.labels_name,
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,14 @@ from nnlo.errors import DataError
 
 #: Bytes looked at together, where a file can be read in parts.
 SLICE_BYTES = 8 << 20
+
+Judge = Callable[[Arrays, Arrays, int], str]
+"""What does not suit the model in the features and labels of the rows from a number on, empty where nothing."""
+
+
+def suits(x: Arrays, y: Arrays, at: int) -> str:
+    """Where there is no model, all do."""
+    return ""
 
 
 @dataclass
@@ -50,12 +58,16 @@ class Values:
 
 @dataclass
 class Report:
-    """What a file, or a generator's epoch, holds. `fault` says what is wrong with it, empty where nothing is."""
+    """What a file, or a generator's epoch, holds.
+
+    `fault` says what is wrong with it, `misfit` what does not suit the model; each is empty where nothing is.
+    """
 
     name: str
     samples: int = 0
     form: str = ""
     fault: str = ""
+    misfit: str = ""
     values: list[Values] = field(default_factory=list)
 
     def add(self, x: Arrays, y: Arrays) -> None:
@@ -75,12 +87,12 @@ class Report:
     def __str__(self) -> str:
         if self.fault:
             return f"WRONG {self.fault}"
-        bad = any(values.first_bad is not None for values in self.values)
-        return "; ".join([f"{'WRONG ' * bad}{self.name}: {self.samples} samples", *map(str, self.values)])
+        told = [f"{'WRONG ' * self.wrong}{self.name}: {self.samples} samples", *map(str, self.values)]
+        return "; ".join([*told, self.misfit] if self.misfit else told)
 
     @property
     def wrong(self) -> bool:
-        return bool(self.fault) or any(values.first_bad is not None for values in self.values)
+        return bool(self.fault or self.misfit) or any(values.first_bad is not None for values in self.values)
 
 
 def names(x: Arrays, y: Arrays) -> list[str]:
@@ -93,22 +105,24 @@ def names(x: Arrays, y: Arrays) -> list[str]:
     ]
 
 
-def check_file(data: Data, file: str, name: str | None = None) -> Report:
+def check_file(data: Data, file: str, name: str | None = None, trial: Judge = suits) -> Report:
     """What one file holds; a part of it is in memory at a time, unless `data` can only load it whole."""
-    return report(name or file, slices(data, file))
+    return report(name or file, slices(data, file), trial)
 
 
-def check_generator(data: Data) -> Report:
+def check_generator(data: Data, trial: Judge = suits) -> Report:
     """What one epoch of `generate_data` holds."""
-    return report(f"generate_data() of {type(data).__name__}, worker {data.worker + 1}", data.checked_batches())
+    return report(f"generate_data() of {type(data).__name__}, worker {data.worker + 1}", data.checked_batches(), trial)
 
 
-def report(name: str, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
+def report(name: str, batches: Iterable[tuple[Arrays, Arrays]], trial: Judge) -> Report:
     """What the batches hold together, up to the first that cannot be used."""
     found = Report(name)
     try:
         for x, y in batches:
+            at = found.samples
             found.add(x, y)
+            found.misfit = found.misfit or trial(x, y, at)
     except DataError as error:
         found.fault = str(error) if name in str(error) else f"{name}: {error}"
     except OSError as error:

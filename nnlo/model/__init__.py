@@ -6,7 +6,7 @@ from nnlo.model.losses import LOSSES, Loss, get_loss
 from nnlo.model.metrics import METRICS, Metric, get_metric, get_metrics
 from nnlo.model.precision import AMP, ScaledStep, check_amp, get_amp
 from nnlo.model.source import ModelSource, load_model, ready_made
-from nnlo.model.step import GradientStep, check_fit, evaluate
+from nnlo.model.step import GradientStep, check_fit, evaluate, output_of
 from nnlo.model.weights import load_weights
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "get_metrics",
     "load_model",
     "load_weights",
+    "output_of",
     "ready_made",
     "user_code",
 ]

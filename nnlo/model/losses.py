@@ -78,7 +78,7 @@ def _categorical_crossentropy(output: Tensor, target: Tensor) -> Tensor:
     except IndexError:
         raise DataError(
             f"labels hold the classes {int(target.min())} to {int(target.max())}, the model has 0 to"
-            f" {output.shape[1] - 1}: change its last layer or the labels (--labels-name)"
+            f" {output.shape[1] - 1}: change its last layer or the labels; --check-data names the files"
         ) from None
 
 

@@ -84,8 +84,8 @@ def check_fit(module: nn.Module, x: Tensors, y: Tensors, loss: Loss, metrics: Se
 
     Raises OptionsError: the input does not suit the model, or its output does not fit the labels (both shapes named).
     """
+    output = output_of(module, x)
     with evaluating(module):
-        output = _try_forward(module, x)
         _check_labels(f"loss '{loss.name}'", loss.labels, output, y, FIX)
         _try_loss(loss, output, y)
         for metric in metrics:
@@ -125,9 +125,11 @@ def _count(sums: Tensor, value: Tensor, output: Tensors, y: Tensors, metrics: Se
             sums[place].add_(metric(scored, y))
 
 
-def _try_forward(module: nn.Module, x: Tensors) -> Tensors:
+def output_of(module: nn.Module, x: Tensors) -> Tensors:
+    """What the model makes of a small batch, in eval mode. Raises OptionsError: the input does not suit it."""
     try:
-        output = _forward(module, x)
+        with evaluating(module):
+            output = _forward(module, x)
     except Exception as error:
         dtype = str(first(x).dtype).removeprefix("torch.")
         raise OptionsError(

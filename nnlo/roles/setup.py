@@ -10,7 +10,7 @@ from torch import nn
 
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
-from nnlo.data.feed import as_batch
+from nnlo.data.feed import Batch, as_batch
 from nnlo.errors import OptionsError
 from nnlo.flat import Arena, Layout
 from nnlo.model import GradientStep, check_amp, check_fit, user_code
@@ -53,11 +53,15 @@ def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Gro
         raise OptionsError(f"build_model() must return a torch module, not {type(module).__name__}")
     layout = Layout.of(module)
     if sample is not None:
-        batch = as_batch(sample.x, sample.y, layout.dtype)
-        check_fit(module, batch.x, batch.y, job.loss, job.metrics)
-        if job.amp is not None:
-            check_amp(GradientStep(module, job.loss, amp=job.amp), batch.x, batch.y)
+        try_on(job, module, as_batch(sample.x, sample.y, layout.dtype))
     return module, layout, checked_groups(job, module, layout)
+
+
+def try_on(job: Job, module: nn.Module, batch: Batch) -> None:
+    """Try the model, the loss and the metrics on a small batch. Raises OptionsError."""
+    check_fit(module, batch.x, batch.y, job.loss, job.metrics)
+    if job.amp is not None:
+        check_amp(GradientStep(module, job.loss, amp=job.amp), batch.x, batch.y)
 
 
 def checked_groups(job: Job, module: nn.Module, layout: Layout) -> tuple[Group, ...]:

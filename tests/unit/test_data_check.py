@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import h5py
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from nnlo import Algo, Data, H5Data, MPIManager
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data import check
 from nnlo.data.check import Report, check_file, check_generator, same_forms
-from nnlo.errors import DataError
+from nnlo.errors import DataError, OptionsError
 from tests.jobs import Batches, Built, Rows, cut, labelled
 
 
@@ -83,9 +86,20 @@ def test_data_of_ones_own():
     ]
 
 
-def manager(comm, data, train, val=None, **options):
-    algo, model = Algo("sgd"), Built(lambda: pytest.fail("a model was built"))
-    return MPIManager(comm, data, algo, model, 1, train, val, output=None, **options)
+class Mean(nn.Module):
+    """Takes any features, and gives one number a sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.scale * x.flatten(1).mean(1)
+
+
+def manager(comm, data, train, val=None, make=Mean, **options):
+    algo = Algo("sgd", loss=options.pop("loss", "mse"), metrics=options.pop("metrics", None))
+    return MPIManager(comm, data, algo, Built(make), 1, train, val, output=None, **options)
 
 
 @pytest.mark.parametrize("ranks", [None, 3, 7])
@@ -121,6 +135,74 @@ def test_training_may_follow(files):
     x, y = labelled(20)
     job = MPIManager(None, Rows(x, y, 5), Algo("sgd"), Built(lambda: nn.Linear(8, 4)), 1, ["all"], None, output=None)
     assert job.check_data() and job.train()["outcome"] == "done"
+
+
+@pytest.fixture
+def three_classes(files):
+    """Files for two features and three classes; the labels of the second, and those of the third, do not suit."""
+    x = np.ones((20, 2), np.float32)
+    labels = {name: np.arange(20) % 3 for name in ("fine", "late", "early")}
+    labels["late"][[13, 17]], labels["early"][0] = 7, -1
+    return [write(f"{name}.h5", x, y) for name, y in labels.items()]
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+@pytest.mark.parametrize("size", [50, 8 << 20])
+def test_labels_outside_the_classes_are_told_by_file_and_row(three_classes, ranks, size, monkeypatch, capsys):
+    monkeypatch.setattr(check, "SLICE_BYTES", size)
+    comm = VirtualWorld(ranks) if ranks else None
+    make = partial(nn.Linear, 2, 3)
+    with pytest.raises(DataError, match="2 of 3 files or generators are wrong"):
+        manager(comm, H5Data(4), three_classes, make=make, loss="categorical_crossentropy").check_data()
+    fine, late, early = capsys.readouterr().out.splitlines()[1:]
+    assert fine.startswith("fine.h5: 20 samples; ") and fine.endswith("y int64 () 0 .. 2")
+    assert late.startswith("WRONG ") and early.startswith("WRONG ")
+    assert late.endswith("late.h5: 20 samples; x float (2) 1 .. 1; y int64 () 0 .. 7; row 13: labels hold 7, the model"
+                         " has the classes 0 to 2")  # fmt: skip
+    assert early.endswith("; row 0: labels hold -1, the model has the classes 0 to 2")
+
+
+def test_a_metric_has_its_own_rule(files, capsys):
+    write("late.h5", np.ones((5, 2), np.float32), np.array([0, 1, 1, 3, 0]))
+    with pytest.raises(DataError, match="1 of 1"):
+        manager(None, H5Data(4), ["late.h5"], metrics=["acc"]).check_data()
+    assert "; row 3: labels (1,) of a single output are not 0 or 1, as two classes are\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "loss", "told"),
+    [
+        (3, 3, "categorical_crossentropy", r"the model cannot take input \(2, 2\) float32 "),
+        (2, 3, "mse", r"model output \(2, 3\) does not fit labels \(2,\): "),
+        (2, 3, "tests.unit.test_data_check:vector", r"loss '.*' with model .* gives \(2, 3\): a scalar tensor"),
+    ],
+)
+def test_what_the_model_cannot_take_is_told_as_training_tells_it(three_classes, inputs, outputs, loss, told, capsys):
+    made = manager(None, H5Data(4), three_classes[:1], make=partial(nn.Linear, inputs, outputs), loss=loss)
+    with pytest.raises(DataError, match="1 of 1"):
+        made.check_data()
+    with pytest.raises(OptionsError, match=told) as caught:
+        made.train()
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("WRONG fine.h5: ") and line.endswith(f"; {caught.value}")
+
+
+def vector(output, labels):
+    return output
+
+
+def test_batches_of_a_generator_are_laid_against_the_model():
+    x, y = labelled(30)
+    y[25] = 4
+    with pytest.raises(DataError, match="1 of 1"):
+        manager(
+            VirtualWorld(3), Batches(cut(x, y, [10, 20])), None, make=partial(nn.Linear, 8, 4), loss="CrossEntropy"
+        ).check_data()
+
+
+def test_a_model_that_cannot_be_built_is_told_first(files):
+    with pytest.raises(OptionsError, match="must return a torch module"):
+        manager(None, H5Data(4), ["good.h5"], make=lambda: 3).check_data()
 
 
 class Own(Data):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.driving import prepare_folder, refusal, run_driver
+from nnlo.drivers import TrainingDriver
+from tests.driving import prepare_folder, refusal, run_driver, write_h5
+from tests.jobs import labelled
 
 SGD = ["--optimizer", "sgd", "--lr", "0.5", "--epochs", "4", "--seed", "3"]
 
@@ -106,3 +109,19 @@ def test_accuracies_on_the_training_samples() -> None:
     history = run_driver(*SGD, "--model-accuracy", "--worker-accuracy")
     assert set(history["epochs"][-1]["training_set"]) == {"loss", "acc"}
     assert history["workers"]["1"]["samples"] == 60
+
+
+def test_names_that_the_model_gives_are_in_the_record(tmp_path: Path) -> None:
+    Path("mine.py").write_text(
+        "from nnlo.models.mlp import get_model as made\n"
+        "def get_model(): return made(inputs=8, hidden=4, classes=4)\n"
+        "def get_features(): return 'pictures', lambda x: x * 2\n"
+        "def get_labels(): return 'labels'\n"
+    )
+    x, y = labelled(20)
+    write_h5("c.h5", pictures=x, labels=y)
+    Path("train.list").write_text("c.h5\n")
+    with pytest.raises(SystemExit):
+        TrainingDriver.main(["--model", "mine.py", "--train-data", "train.list", "--epochs", "1", "--trial-name", "t"])
+    arguments = json.loads(Path("mine_t_history.json").read_text())["arguments"]
+    assert (arguments["features_name"], arguments["labels_name"]) == ("pictures", "labels")
