@@ -239,6 +239,6 @@ def run(prog: str, main: Callable[[], None]) -> NoReturn:
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted: what was trained is lost", file=sys.stderr, flush=True)
+        print(f"{prog}: interrupted: the weights are lost", file=sys.stderr, flush=True)
         sys.exit(1)
     sys.exit(0)

@@ -98,7 +98,7 @@ class MpiWorld(World):
         time.sleep(min(self.comm.rank * TURN_TO_SPEAK, LONGEST_TURN))
         where = f"nnlo: rank {self.comm.rank} on {MPI.Get_processor_name()}"
         if isinstance(error, KeyboardInterrupt):
-            text = "nnlo: interrupted: all ranks end, and what was trained is lost"
+            text = "nnlo: interrupted: all ranks end, and the weights are lost"
         elif isinstance(error, NnloError):
             text = f"{where}: {error}"
         else:
