@@ -130,11 +130,16 @@ def test_in_a_config_file() -> None:
         ("--save-best val_speed", "--save-best val_speed: not measured: choose one of loss, acc, val_loss, val_acc"),
         ("--save-best acc,up", "--save-best: unknown direction 'up': choose one of min, max"),
         ("--save-best acc,max,3", "--save-best takes METRIC, METRIC,min or METRIC,max, not 'acc,max,3'"),
-        ("--tensorboard file/runs", "--tensorboard file/runs: cannot write there"),
     ],
 )
 def test_each_bad_input_is_one_line(argv: str, said: str, refused: Any) -> None:
     assert refused(*VALIDATED, *argv.split()).startswith(said)
+
+
+def test_a_folder_of_curves_that_cannot_be(refused: Any) -> None:
+    pytest.importorskip("tensorboard")
+    said = refused(*VALIDATED, "--tensorboard", "file/runs")
+    assert said.startswith("--tensorboard file/runs: cannot write there")
 
 
 def test_the_best_validation_needs_one(refused: Any) -> None:
