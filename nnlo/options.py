@@ -41,7 +41,7 @@ def option(
     choices: Choices | None = None,
     at_least: float | None = None,
     above: float | None = None,
-    at_most: float | None = None,
+    below: float | None = None,
     positional: bool = False,
 ) -> Any:
     """Declare one field of an `Options` class: its default, its sentence of help and its limits.
@@ -56,7 +56,7 @@ def option(
         "choices": choices,
         "at_least": at_least,
         "above": above,
-        "at_most": at_most,
+        "below": below,
         "positional": positional,
     }
     if isinstance(default, (dict, list)):
@@ -154,13 +154,13 @@ def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
         return
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionsError(f"{flag} must be a finite number, not {value}")
-    low, above, high = limits.get("at_least"), limits.get("above"), limits.get("at_most")
+    low, above, high = limits.get("at_least"), limits.get("above"), limits.get("below")
     if low is not None and value < low:
         raise OptionsError(f"{flag} must be at least {low:g}, not {value}")
     if above is not None and value <= above:
         raise OptionsError(f"{flag} must be above {above:g}, not {value}")
-    if high is not None and value > high:
-        raise OptionsError(f"{flag} must be at most {high:g}, not {value}")
+    if high is not None and value >= high:
+        raise OptionsError(f"{flag} must be below {high:g}, not {value}")
 
 
 def checked_choice(field: dataclasses.Field[Any], value: Any) -> Any:

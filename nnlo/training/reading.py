@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnlo.errors import OptionsError
 from nnlo.options import Options, option
 
 
@@ -19,6 +18,7 @@ class ReadingArguments(Options):
         help="share of the training samples to train on, the rest is for validation; for runs without --val-data",
         metavar="SHARE",
         above=0,
+        below=1,
     )
     preload_data: int = option(
         0,
@@ -41,10 +41,6 @@ class ReadingArguments(Options):
     check_data: bool = option(
         False, help="look through the files of both lists, say what is in them and what is wrong, and leave"
     )
-
-    def check(self) -> None:
-        if self.train_split is not None and self.train_split >= 1:
-            raise OptionsError(f"--train-split must be below 1, not {self.train_split:g}")
 
     def record(self) -> dict[str, Any]:
         """Without `check_data`, with which nothing is trained that could be recorded."""

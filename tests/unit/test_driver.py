@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 from nnlo.drivers import GetData, TrainingDriver
 from nnlo.launcher import RANK_VARIABLES
+from tests.driving import write_h5
 from tests.jobs import labelled
 
 ROOT = Path(__file__).parents[2]
@@ -46,12 +46,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(f"{name}.list").write_text(content)
     Path("file").touch()
     return tmp_path
-
-
-def write_h5(name: str, **arrays: np.ndarray[Any, Any]) -> None:
-    with h5py.File(name, "w") as file:
-        for key, array in arrays.items():
-            file[key] = array
 
 
 @pytest.fixture

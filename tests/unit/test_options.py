@@ -23,7 +23,7 @@ class Sample(Options):
     """Sample"""
 
     batch: int = option(100, help="samples", at_least=1)
-    learn_rate: float | None = option(None, help="rate", above=0, at_most=1)
+    learn_rate: float | None = option(None, help="rate", above=0, below=2)
     colour: str = option("red", help="colour", choices=lambda: COLOURS)
     folder: Path = option(Path("."), help="folder")
     names: tuple[str, ...] = option((), help="names")
@@ -66,7 +66,7 @@ def test_values_are_kept_as_their_type(given: dict[str, Any], kept: object) -> N
         ({"batch": True}, "--batch must be a whole number, not True"),
         ({"batch": None}, "--batch must be a whole number, not None"),
         ({"learn_rate": 0}, "--learn-rate must be above 0, not 0.0"),
-        ({"learn_rate": 1.5}, "--learn-rate must be at most 1, not 1.5"),
+        ({"learn_rate": 2}, "--learn-rate must be below 2, not 2.0"),
         ({"learn_rate": math.nan}, "--learn-rate must be a finite number, not nan"),
         ({"learn_rate": "much"}, "--learn-rate must be a number, not 'much'"),
         ({"colour": "green"}, "--colour: unknown value 'green': choose one of blue, red"),
