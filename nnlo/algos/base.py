@@ -1,24 +1,34 @@
 """What an algorithm is: pure steps on flat tensors with explicit state.
 
-An algorithm knows nothing of MPI, files or clocks. It declares how it exchanges (`synchronous`,
-`sync_every`) and where its vectors may lie (`gradient_is_update`,
-`reply_is_weights`), and roles read that and never its name. State is a dictionary of tensors and
-numbers, so that it can be saved.
+An algorithm knows nothing of MPI, files or clocks. It declares how it exchanges (its `pattern`, `synchronous`,
+`sync_every` ...) and where its vectors may lie, and roles read that and never its name. State is a dictionary of
+tensors, numbers and optimizers, so that it can be saved.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from nnlo.optim import FlatOptimizer
+from nnlo.compress import Codec, CodecSpec
+from nnlo.flat import Layout
+from nnlo.optim import FlatOptimizer, Group, OptimizerSpec
 from nnlo.options import Options, option
 
 State: TypeAlias = "dict[str, Any]"
+
+
+class Pattern(Enum):
+    """Who exchanges with whom."""
+
+    SERVER = "server"  # workers with a master that holds the centre weights
+    COLLECTIVE = "collective"  # workers among themselves, each with the same weights
 
 
 @dataclass(frozen=True)
@@ -39,31 +49,70 @@ class Update:
     lineage: Lineage
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerOptions(Options):
-    """What every mode with a master reads."""
+@dataclass(frozen=True)
+class Place:
+    """Whose state is made: number `index` of `workers`, from 1 (0: their master), and what there is to make it with.
 
-    synchronous: bool = option(False, help="apply one update from every worker together, instead of each as it comes")
+    `seed` is the same everywhere. `optimizer` is that of `--optimizer`, None where the mode has none.
+    """
+
+    index: int
+    workers: int
+    layout: Layout
+    seed: int = 0
+    optimizer: OptimizerSpec | None = None
+    groups: tuple[Group, ...] = ()
+
+    def build_optimizer(self, vector: Tensor) -> FlatOptimizer | None:
+        """An optimizer of `vector`, shape (n,)."""
+        return self.optimizer.build(vector, self.groups) if self.optimizer else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncEveryOptions(Options):
+    """What every mode reads that exchanges after a number of batches."""
+
     sync_every: int = option(1, help="batches behind one update", metavar="TAU", at_least=1)
 
 
-class ServerAlgorithm(ABC):
-    """Workers exchange with a master that holds the centre weights `w`: an update up, a reply down.
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions(SyncEveryOptions):
+    """What every mode reads that has a master, with or without waiting for all workers."""
+
+    synchronous: bool = option(False, help="apply one update from every worker together, instead of each as it comes")
+
+
+class Algorithm(ABC):
+    """A worker's side, and what is common to all patterns. x: a worker's weights, shape (n,).
 
     Class attributes: `gradient_is_update` lets the backward pass write straight into the memory that
-    is sent; `reply_is_weights` lets the reply arrive in the memory that the model computes with.
+    is sent. `rate` is the learning rate of the workers' own steps, NaN where they have none: with it the history
+    records rates, and `scale` gets the schedule's factor on workers too.
     """
 
-    gradient_is_update = False
-    reply_is_weights = False
+    pattern: Pattern
     synchronous = False
     sync_every = 1
+    gradient_is_update = False
+    rate = math.nan
+    codec: CodecSpec | None = None
+    feedback = False
 
-    # On a worker. x: its weights, shape (n,).
+    def wire(self, layout: Layout) -> Codec[Any] | None:
+        """How updates travel; None as they are. Raises OptionsError for a codec that the layout does not go with."""
+        return self.codec.build(layout) if self.codec else None
 
     @abstractmethod
-    def init(self, x: Tensor, update: Tensor) -> State:
+    def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         """State of a worker; `update`, shape (n,), is the memory that `send` fills."""
+
+    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
+        """Take over the centre's weights as they are, shape (n,): at first, and where this worker's update was refused.
+
+        What gradients are behind an update that was not sent yet is forgotten.
+        """
+        if x.data_ptr() != weights.data_ptr():
+            x.copy_(weights)
 
     @abstractmethod
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
@@ -71,31 +120,110 @@ class ServerAlgorithm(ABC):
 
     @abstractmethod
     def send(self, x: Tensor, state: State) -> Tensor:
-        """The update, shape (n,), after `sync_every` batches."""
+        """The update, shape (n,), after `sync_every` batches or less."""
+
+    def sent(self, x: Tensor, left: Tensor, state: State) -> None:  # noqa: B027
+        """A codec made `left`, shape (n,), of the update: that is what the others get."""
+
+    def scale(self, factor: float, state: State) -> None:
+        """The schedule's factor of the learning rate from now on, on a worker or on the master."""
+        if state.get("optimizer") is not None:
+            state["optimizer"].scale(factor)
+
+    def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
+        """One vector from the updates of one step, which may be overwritten: their mean by samples.
+
+        w: the weights that it will be applied to.
+        """
+        return mean(updates)
+
+    def report(self, state: State) -> dict[str, Any]:
+        """Figures for the history's entry of the epoch that ends now, by name; they begin anew."""
+        return {}
+
+
+class ServerAlgorithm(Algorithm):
+    """Workers exchange with a master that holds the centre weights `w`: an update up, a reply down.
+
+    Class attributes: `reply_is_weights` lets the reply arrive in the memory that the model computes with.
+    `answers_before`: what senders are answered is the centre as it was before their step. `pull_first`: a worker
+    asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
+    `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
+    centre's state. `backup_workers`: how many updates a synchronous step does not wait for.
+    """
+
+    pattern = Pattern.SERVER
+    reply_is_weights = False
+    answers_before = False
+    pull_first = False
+    lockstep = False
+    backup_workers = 0
+
+    def reply_wire(self, layout: Layout) -> Codec[Any] | None:
+        """How the vectors that `step` returns travel; None where they are the centre's weights."""
+        return None
 
     @abstractmethod
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
-        """Take in the master's reply, shape (n,)."""
+        """Take in the master's reply, shape (n,); with `pull_first` before `send`."""
 
     # On the master.
 
     @abstractmethod
-    def init_master(self, w: Tensor, optimizer: FlatOptimizer | None) -> State:
+    def init_master(self, w: Tensor, place: Place) -> State:
         """State of the master."""
 
-    @abstractmethod
-    def merge(self, updates: Sequence[Update]) -> Tensor:
-        """One vector from the updates of one step, which may be overwritten."""
+    def accepts(self, lineage: Lineage, state: State) -> bool:
+        """Whether an update may be applied; who sent one that may not starts again from the centre's weights."""
+        return True
 
     @abstractmethod
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
         """Apply `merged` to `w` in place and return what the senders are answered, shape (n,)."""
 
+    def answered(self, worker: int, w: Tensor, state: State) -> None:  # noqa: B027
+        """`worker` has just been sent the centre's weights `w`."""
+
+
+class CollectiveAlgorithm(Algorithm):
+    """Workers have the same weights and reduce their updates among themselves; each applies the same step.
+
+    `gathers`: every worker gets all updates and merges them by `merge`; otherwise they are averaged by samples
+    on their way.
+    """
+
+    pattern = Pattern.COLLECTIVE
+    synchronous = True
+    gathers = False
+
+    @abstractmethod
+    def apply(self, x: Tensor, merged: Tensor, state: State) -> None:
+        """Take in what has become of all workers' updates, shape (n,): afterwards x is the same on each of them."""
+
+    def refused(self, x: Tensor, state: State) -> None:  # noqa: B027
+        """The round's updates are dropped, since one was inf or nan: go back to the weights after the last `apply`."""
+
+
+def mean(updates: Sequence[Update]) -> Tensor:
+    """Their mean by samples, in the memory of the first."""
+    merged, samples = updates[0].vector, sum(update.lineage.samples for update in updates)
+    if len(updates) > 1:
+        merged.mul_(updates[0].lineage.samples)
+        for update in updates[1:]:
+            merged.add_(update.vector, alpha=update.lineage.samples)
+        merged.div_(samples)
+    return merged
+
 
 @dataclass(frozen=True)
 class Mode:
-    """An entry of the table of modes."""
+    """An entry of the table of modes.
+
+    `defaults`: options that suit it better than those of the model, by name; those of its optimizer hold only where
+    no other one is asked for.
+    """
 
     options: type[Options]
-    build: Callable[[Any], ServerAlgorithm]
+    build: Callable[[Any], Algorithm]
     needs_optimizer: bool
+    defaults: Mapping[str, Any] = field(default_factory=dict)

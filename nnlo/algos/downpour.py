@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnlo.algos.base import Lineage, ServerAlgorithm, ServerOptions, State, Update
+from nnlo.algos.base import Lineage, Place, ServerAlgorithm, ServerOptions, State
+from nnlo.compress.options import CompressOptions
 from nnlo.errors import OptionsError
-from nnlo.optim import FlatOptimizer
 from nnlo.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownpourOptions(ServerOptions):
+class DownpourOptions(ServerOptions, CompressOptions):
     """Downpour SGD (--mode downpour)."""
 
     local_lr: float = option(
@@ -33,6 +33,7 @@ class DownpourOptions(ServerOptions):
     )
 
     def check(self) -> None:
+        super().check()
         if self.local_lr and self.sync_every == 1:
             raise OptionsError("--local-lr has no effect with --sync-every 1: give --sync-every 2 or more, or drop it")
 
@@ -46,9 +47,14 @@ class Downpour(ServerAlgorithm):
         self.options = options
         self.synchronous, self.sync_every = options.synchronous, options.sync_every
         self.gradient_is_update = options.sync_every == 1
+        self.codec, self.feedback = options.codec, options.feedback
 
-    def init(self, x: Tensor, update: Tensor) -> State:
+    def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         return {"sum": update, "samples": 0}
+
+    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
+        super().start(x, weights, state)
+        state["samples"] = 0
 
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         if self.gradient_is_update:
@@ -71,17 +77,8 @@ class Downpour(ServerAlgorithm):
         if x.data_ptr() != reply.data_ptr():
             x.copy_(reply)
 
-    def init_master(self, w: Tensor, optimizer: FlatOptimizer | None) -> State:
-        return {"optimizer": optimizer}
-
-    def merge(self, updates: Sequence[Update]) -> Tensor:
-        merged, samples = updates[0].vector, sum(update.lineage.samples for update in updates)
-        if len(updates) > 1:
-            merged.mul_(updates[0].lineage.samples)
-            for update in updates[1:]:
-                merged.add_(update.vector, alpha=update.lineage.samples)
-            merged.div_(samples)
-        return merged
+    def init_master(self, w: Tensor, place: Place) -> State:
+        return {"optimizer": place.build_optimizer(w)}
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
         state["optimizer"].step(w, merged)

@@ -1,0 +1,50 @@
+"""The options of modes whose workers take optimizer steps of their own between two exchanges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnlo.errors import OptionsError
+from nnlo.optim import OPTIMIZERS, FlatOptimizer, OptimizerSpec
+from nnlo.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptimizerOptions(Options):
+    """What every mode reads whose workers take steps of their own."""
+
+    worker_optimizer: str = option(
+        "sgd", help="the optimizer of a worker's own steps between two exchanges", choices=lambda: OPTIMIZERS
+    )
+    worker_optimizer_params: dict[str, Any] = option(
+        {}, help="its settings, as lr=0.05,momentum=0.9 or a JSON object", metavar="K=V,..."
+    )
+
+    def check(self) -> None:
+        super().check()
+        _ = self.worker_spec
+
+    @property
+    def worker_settings(self) -> dict[str, Any]:
+        """The settings of the worker's optimizer; a mode with flags for some of them adds those."""
+        return dict(self.worker_optimizer_params)
+
+    @property
+    def worker_spec(self) -> OptimizerSpec:
+        """Raises OptionsError."""
+        try:
+            return OptimizerSpec.of(self.worker_optimizer, self.worker_settings)
+        except OptionsError as error:
+            raise OptionsError(f"--worker-optimizer, --worker-optimizer-params: {error}") from None
+
+    def build_worker_optimizer(self, vector: Tensor) -> FlatOptimizer:
+        return self.worker_spec.build(vector)
+
+    @property
+    def worker_rate(self) -> float:
+        """The learning rate that the worker's optimizer begins with."""
+        return self.worker_spec.build(torch.zeros(1)).lr

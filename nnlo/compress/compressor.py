@@ -1,0 +1,46 @@
+"""A sender's codec with error feedback: what was left out of one vector is added to the next.
+
+Seide et al. 2014; Karimireddy et al. 2019 (arXiv 1901.09847), algorithm 1. With residual e:
+
+    p = v + e;  send C(p);  e = p - C(p)
+
+so that the sum of what was sent and of what is still to come is the sum of the vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnlo.compress.base import Codec, State
+
+
+class Compressor:
+    """Encodes one sender's vectors; `state` holds the residual (None without feedback) and the codec's own."""
+
+    def __init__(self, codec: Codec[Any], feedback: bool, seed: int) -> None:
+        self.codec = codec
+        residual = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype) if feedback else None
+        self.state: State = {"residual": residual, "codec": codec.init(seed)}
+        self._sent = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype)
+
+    def encode(self, vector: Tensor, memory: Tensor) -> Tensor:
+        """Write `vector` into `memory`; what the other side reads from it, shape (n,), until the next call.
+
+        With feedback `vector` is overwritten.
+        """
+        residual = self.state["residual"]
+        if residual is not None:
+            vector = residual.add_(vector)
+        self.codec.encode(vector, memory, self.state["codec"])
+        self.codec.decode(memory, self._sent)
+        if residual is not None:
+            residual.sub_(self._sent)
+        return self._sent
+
+    def rescale(self, factor: float) -> None:
+        """The unit of the vectors changes: those to come are `factor` times as long as they were."""
+        if self.state["residual"] is not None:
+            self.state["residual"].mul_(factor)
