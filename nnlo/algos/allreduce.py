@@ -19,6 +19,8 @@ from nnlo.compress.options import CompressOptions
 class AllreduceOptions(SyncEveryOptions, CompressOptions):
     """Synchronous data parallel (--mode allreduce)."""
 
+    reduces = True
+
 
 class Allreduce(CollectiveAlgorithm):
     """The step of the module's docstring; a gradient of several batches is their mean by samples."""

@@ -1,0 +1,41 @@
+"""Uniform bins: each element as the nearest of evenly spaced levels between the largest magnitudes of its tensor.
+
+With s = max |p| and K = 2^(b-1) - 1 levels on either side of 0 (b bits; the two levels -s and s for one bit):
+
+    C(p) = s / K  floor(K p / s + 1/2)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nnlo.compress.base import State
+from nnlo.compress.levels import Levels
+from nnlo.compress.norms import largest
+from nnlo.compress.packing import pack
+from nnlo.flat import Layout
+from nnlo.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinsOptions(Options):
+    """Uniform bins."""
+
+    bits: int = option(8, help="bits an element", at_least=1, at_most=16)
+
+
+class Bins(Levels[BinsOptions]):
+    """2^b - 1 levels, 0 among them."""
+
+    def __init__(self, settings: BinsOptions, layout: Layout) -> None:
+        super().__init__(settings, layout, settings.bits, half=max(1, 2**settings.bits - 2) / 2)
+
+    def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
+        scales, packed = self.parts(memory)
+        for index, part in self.tensors(vector):
+            scales[index] = scale = largest(part)
+            for block, codes in self.coded(index, part):
+                codes.copy_(block.div(scale or 1.0).mul_(self.half).add_(self.half + 0.5))
+        pack(self._codes, self.bits, packed)
