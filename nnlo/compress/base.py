@@ -51,7 +51,7 @@ class Codec(ABC, Generic[S]):
 
     @abstractmethod
     def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
-        """Write `vector`, which stays as it is, into `memory`, uint8 of shape (nbytes,)."""
+        """Write `vector`, which stays as it is, into `memory`, uint8 of shape (nbytes,) at a multiple of 8 bytes."""
 
     @abstractmethod
     def decode(self, memory: Tensor, out: Tensor) -> None:

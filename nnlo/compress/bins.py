@@ -29,6 +29,8 @@ class BinsOptions(Options):
 class Bins(Levels[BinsOptions]):
     """2^b - 1 levels, 0 among them."""
 
+    Settings = BinsOptions
+
     def __init__(self, settings: BinsOptions, layout: Layout) -> None:
         super().__init__(settings, layout, settings.bits, half=max(1, 2**settings.bits - 2) / 2)
 

@@ -42,6 +42,8 @@ class Powersgd(Reduction[PowersgdOptions]):
     the other.
     """
 
+    Settings = PowersgdOptions
+
     def __init__(self, settings: PowersgdOptions, layout: Layout) -> None:
         super().__init__(settings, layout)
         self._matrices = [slot for slot in layout.parameters if is_matrix(slot)]

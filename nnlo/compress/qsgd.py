@@ -35,6 +35,7 @@ class Qsgd(Levels[QsgdOptions]):
     """
 
     needs_feedback = False
+    Settings = QsgdOptions
 
     def __init__(self, settings: QsgdOptions, layout: Layout) -> None:
         super().__init__(settings, layout, (2 * settings.levels).bit_length(), half=settings.levels)

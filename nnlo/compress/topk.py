@@ -29,6 +29,8 @@ class TopkOptions(Options):
 class Topk(Codec[TopkOptions]):
     """k = max(1, round(ratio n)) of the whole vector; of equal magnitudes those that come first."""
 
+    Settings = TopkOptions
+
     def __init__(self, settings: TopkOptions, layout: Layout) -> None:
         super().__init__(settings, layout)
         if layout.numel > torch.iinfo(INDEX).max:
