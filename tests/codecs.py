@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from nnlo.compress import Codec, CodecSpec, Compressor
 from nnlo.flat import Layout
 
+torch.set_num_threads(1)
+
 SHAPES = ((6, 5), (3, 2, 2, 2), (7,), (), (4, 9), (1,))
 """A layout of 99 elements in 6 tensors: matrices, a kernel, a vector, a number."""
 

@@ -15,7 +15,8 @@ each_codec = pytest.mark.parametrize("text", ALL)
 each_type = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 LAYOUTS: tuple[tuple[Shape, ...], ...] = (
-    ((1,),), ((7,),), ((8,),), ((2, 2),), ((),), ((0,), (5,)), ((3, 3), (3,), (2, 4), (2,)), ((13, 17), (64,), (5, 4, 3)), SHAPES,
+    ((1,),), ((7,),), ((8,),), ((2, 2),), ((),), ((0,), (5,)), ((3, 3), (3,), (2, 4), (2,)),
+    ((13, 17), (64,), (5, 4, 3)), SHAPES,
 )  # fmt: skip
 
 
