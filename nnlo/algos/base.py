@@ -98,6 +98,10 @@ class Algorithm(ABC):
     codec: CodecSpec | None = None
     feedback = False
 
+    def batches(self, epoch: int) -> int:
+        """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
+        return self.sync_every
+
     def wire(self, layout: Layout) -> Codec[Any] | None:
         """How updates travel; None as they are. Raises OptionsError for a codec that the layout does not go with."""
         return self.codec.build(layout) if self.codec else None
@@ -189,12 +193,17 @@ class CollectiveAlgorithm(Algorithm):
     """Workers have the same weights and reduce their updates among themselves; each applies the same step.
 
     `gathers`: every worker gets all updates and merges them by `merge`; otherwise they are averaged by samples
-    on their way.
+    on their way. `bucket_bytes`: where it is not 0, `send` returns the gradient as it is, so that parts of it, of
+    about so many bytes, may be reduced while the backward pass still runs.
     """
 
     pattern = Pattern.COLLECTIVE
     synchronous = True
     gathers = False
+    bucket_bytes = 0
+
+    def begin(self, epoch: int, state: State) -> None:
+        """The rounds from now on are of this epoch, from 0 and the same on all workers."""
 
     @abstractmethod
     def apply(self, x: Tensor, merged: Tensor, state: State) -> None:
