@@ -110,10 +110,6 @@ class Algorithm(ABC):
         """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
         return self.sync_every
 
-    def batches(self, epoch: int) -> int:
-        """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
-        return self.sync_every
-
     def wire(self, layout: Layout) -> Codec[Any] | None:
         """How updates travel; None as they are. Raises OptionsError for a codec that the layout does not go with."""
         return self.codec.build(layout) if self.codec else None
