@@ -110,7 +110,9 @@ class Local(CollectiveAlgorithm):
         state["u_factor"] = factor
         return delta.add_(u, alpha=beta) if self.options.nesterov_outer else u
 
-    def refused(self, x: Tensor, state: State) -> None:
-        """As in the contract; an inner optimizer that has kept an inf or nan begins anew."""
-        x.copy_(state["w"])
+    def dropped(self, x: Tensor, state: State) -> None:
+        """An inner optimizer that has kept an inf or nan begins anew."""
         state["optimizer"] = self.options.sound(state["optimizer"], x, state["factor"])
+
+    def refused(self, x: Tensor, state: State) -> None:
+        x.copy_(state["w"])

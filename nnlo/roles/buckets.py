@@ -16,21 +16,31 @@ from torch import Tensor, nn
 from nnlo.comm.base import Source
 from nnlo.errors import TrainingError
 from nnlo.flat import Layout
+from nnlo.roles.computing import finite
 
 
 class Buckets:
     """`reduce` starts to sum a tensor over all workers, in place.
 
-    `gradient`, shape (layout.numel,), is what the module's gradients lie in. Nothing is started early
-    before one backward pass was seen that gave no parameter its gradient twice, as some kinds of
+    `gradient`, shape (layout.numel,), is what the module's gradients lie in, `buffers` its float buffers. Nothing is
+    started early before one backward pass was seen that gave no parameter its gradient twice, as some kinds of
     checkpointing do: a part on its way may not be written any more.
+
+    `good`, after `finish`: whether this worker's gradient is in the sum. It is not, and zeros are, where inf or nan
+    show before the first part starts; those that come later spoil the sum, for all to see.
     """
 
     def __init__(
-        self, module: nn.Module, layout: Layout, gradient: Tensor, reduce: Callable[[Tensor], Source], nbytes: int
+        self,
+        module: nn.Module,
+        layout: Layout,
+        gradient: Tensor,
+        buffers: Tensor,
+        reduce: Callable[[Tensor], Source],
+        nbytes: int,
     ) -> None:
-        self.gradient, self.runs = gradient, runs_of(layout, nbytes)
-        self._layout, self._reduce = layout, reduce
+        self.gradient, self.runs, self.good = gradient, runs_of(layout, nbytes), False
+        self._layout, self._buffers, self._reduce = layout, buffers, reduce
         self._part_of = {k: part for part, run in enumerate(self.runs) for k in run}
         self._open, self._watched, self._twice = False, False, False
         self._samples, self._sources = 0, list[Source]()
@@ -43,15 +53,17 @@ class Buckets:
         """The backward pass of a batch of so many samples comes next; of none where this worker has no batch."""
         self._open, self._samples, self._sources = True, samples, []
         self._missing = [set(run) for run in self.runs]
-        if not samples:
-            self.gradient.zero_()
+        self.good = samples > 0
 
     def finish(self) -> list[Source]:
         """Start what has not been started; once all of these are ready, the gradient is sum b_i g_i."""
+        self._open, self._watched = False, self._watched or self._samples > 0
+        if self.good and not self._sources:
+            self.good = finite(self.gradient) and finite(self._buffers)
+        if not self.good:
+            self.gradient.zero_()
         while len(self._sources) < len(self.runs):
             self._start()
-        self._open = False
-        self._watched = self._watched or self._samples > 0
         return self._sources
 
     def _arrived(self, k: int, parameter: Tensor) -> None:
@@ -62,7 +74,7 @@ class Buckets:
         if k not in self._missing[part]:
             self._again(k)
         self._missing[part].discard(k)
-        while self._watched and not self._twice and self._next_is_complete():
+        while self._watched and not self._twice and self._next_is_due():
             self._start()
 
     def _again(self, k: int) -> None:
@@ -74,15 +86,20 @@ class Buckets:
                 "give --bucket-mib 0"
             )
 
-    def _next_is_complete(self) -> bool:
+    def _next_is_due(self) -> bool:
         following = len(self._sources)
-        return following < len(self.runs) and not self._missing[following]
+        if following == len(self.runs) or self._missing[following]:
+            return False
+        return following > 0 or (finite(self._next()) and finite(self._buffers))
 
-    def _start(self) -> None:
+    def _next(self) -> Tensor:
+        """The part that is to be started next."""
         run = self.runs[len(self._sources)]
         first, last = self._layout.parameters[run[0]], self._layout.parameters[run[-1]]
-        part = self.gradient[first.offset : last.offset + last.size]
-        self._sources.append(self._reduce(part.mul_(self._samples)))
+        return self.gradient[first.offset : last.offset + last.size]
+
+    def _start(self) -> None:
+        self._sources.append(self._reduce(self._next().mul_(self._samples)))
 
 
 def runs_of(layout: Layout, nbytes: int) -> list[range]:

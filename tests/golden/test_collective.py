@@ -336,26 +336,39 @@ def test_without_post_local_every_epoch_is_alike() -> None:
     assert torch.equal(workers.w, in_local(in_threes(1), outer_lr=0.5).w)
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_a_refused_round_is_dropped(optimizer: str) -> None:
-    """Both go back; who kept a nan in its inner optimizer begins that anew, at the rate of now."""
-    workers = Workers("local", 2, worker_optimizer=optimizer, worker_optimizer_params={"lr": LR}, outer_momentum=0.5)
-    workers.each("scale", 0.5)
+def test_a_refused_round_is_dropped() -> None:
+    workers = Workers("local", 2, worker_optimizer_params={"lr": LR}, sync_every=2, outer_momentum=0.5)
     workers.round([[batch] for batch in rows([(4, 4)])[0]])
-    before, u = workers.w.clone(), workers.state[0]["u"].clone()
-    good, bad = (state["optimizer"] for state in workers.state)
-    good_batch, (a, b) = rows([(4, 4)], seed=4)[0]
-    workers.local(0, good_batch)
-    workers.local(1, (a * math.nan, b))
-    assert not torch.isfinite(workers.algorithm.send(workers.x[1], workers.state[1])).any()
-    for x, state in zip(workers.x, workers.state, strict=True):
-        workers.algorithm.refused(x, state)
+    before, u, optimizers = workers.w.clone(), workers.state[0]["u"].clone(), [s["optimizer"] for s in workers.state]
+    for i, batch in enumerate(rows([(4, 4)], seed=4)[0]):
+        workers.local(i, batch)
+        workers.algorithm.send(workers.x[i], workers.state[i])
+        workers.algorithm.refused(workers.x[i], workers.state[i])
     assert torch.equal(workers.w, before)
     assert torch.equal(workers.state[0]["u"], u)
-    assert workers.state[0]["optimizer"] is good
-    assert workers.state[1]["optimizer"] is not bad
-    assert workers.state[1]["optimizer"].lr == 0.5 * LR
+    assert [state["optimizer"] for state in workers.state] == optimizers
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam", "adagrad"])
+def test_who_kept_a_nan_in_its_inner_optimizer_begins_that_anew(optimizer: str) -> None:
+    """At the rate of now; one that is sound goes on."""
+    settings = {"lr": LR}
+    workers = Workers("local", 2, worker_optimizer=optimizer, worker_optimizer_params=settings)
+    workers.each("scale", 0.5)
     workers.round([[batch] for batch in rows([(4, 4)])[0]])
+    mine, theirs = (state["optimizer"] for state in workers.state)
+    good, (a, b) = rows([(4, 4)], seed=4)[0]
+    workers.local(0, good)
+    workers.local(1, (a * math.nan, b))
+    assert not torch.isfinite(workers.algorithm.send(workers.x[1], workers.state[1])).any()
+    delta = workers.algorithm.send(workers.x[0], workers.state[0]).clone()
+    for x, state in zip(workers.x, workers.state, strict=True):
+        workers.algorithm.dropped(x, state)
+        workers.algorithm.apply(x, delta.clone(), state)
+    assert workers.state[0]["optimizer"] is mine
+    assert workers.state[1]["optimizer"] is not theirs
+    assert workers.state[1]["optimizer"].lr == 0.5 * LR
+    workers.round([[], [good]])
     assert torch.isfinite(workers.w).all()
 
 

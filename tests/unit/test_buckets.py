@@ -33,12 +33,12 @@ class Rank:
 
     def __init__(self, module: nn.Module, nbytes: int = 1) -> None:
         self.module, layout = module, Layout.of(module)
-        self.gradient = torch.zeros(layout.numel)
-        Flat(module, layout, torch.zeros(layout.numel), self.gradient, torch.zeros(0))
+        self.gradient, self.buffers = torch.zeros(layout.numel), torch.zeros(1)
+        Flat(module, layout, torch.zeros(layout.numel), self.gradient, self.buffers)
         self.diary: list[str] = []
         self.started: list[Started] = []
         self.names = {slot.offset: slot.name for slot in layout.parameters}
-        self.buckets = Buckets(module, layout, self.gradient, self.reduce, nbytes)
+        self.buckets = Buckets(module, layout, self.gradient, self.buffers, self.reduce, nbytes)
 
     def reduce(self, part: Tensor) -> Source:
         assert part.data_ptr() >= self.gradient.data_ptr()
@@ -210,6 +210,43 @@ def test_gradients_that_begin_to_come_in_several_steps_are_noticed(nbytes: int) 
     rank.round(X)
     with pytest.raises(TrainingError, match=r"gradient of '2.bias' in several steps.*--bucket-mib 0"):
         rank.round(X, twice)
+
+
+def test_a_gradient_that_is_not_finite_from_the_start_is_left_out() -> None:
+    rank = Rank(chain())
+    for _ in range(2):
+        assert rank.round(X, lambda output: output.sum() * torch.nan)[0] == "|"
+        assert not rank.buckets.good
+        assert not rank.gradient.any()
+    rank.round(X)
+    assert rank.buckets.good
+
+
+def test_buffers_that_are_not_finite_leave_the_gradient_out() -> None:
+    rank = Rank(chain())
+    rank.buffers.fill_(torch.inf)
+    for _ in range(2):
+        assert rank.round(X)[0] == "|"
+        assert not rank.buckets.good
+        assert not rank.gradient.any()
+
+
+def test_a_gradient_that_ceases_to_be_finite_spoils_the_sum() -> None:
+    """The weight's gradient alone is inf times the loss's; those after the first part are."""
+    module = chain()
+    rank = Rank(module)
+    rank.round(X)
+    with torch.no_grad():
+        module[2].weight.fill_(torch.inf)
+    assert rank.round(X)[0] == "2.bias"
+    assert rank.buckets.good
+    assert not torch.isfinite(rank.gradient).all()
+
+
+def test_a_worker_without_a_batch_is_not_counted() -> None:
+    rank = Rank(chain())
+    rank.round(None)
+    assert not rank.buckets.good
 
 
 def test_other_backward_passes_start_nothing() -> None:
