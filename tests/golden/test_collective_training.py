@@ -84,7 +84,9 @@ def reduced(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 def test_what_is_reduced_at_a_time(options: dict[str, Any], sizes: set[int], reduced: set[int]) -> None:
     """2 x 4 weights and 2 biases in float32; fp16 may compute a gradient twice."""
     x, y = (array.astype("float32") for array in integers(32))
-    train_here(VirtualWorld(3, costs=Costs(bandwidth=100.0)), Rows(x, y, 8), allreduce(**options), single)
+    train_here(
+        VirtualWorld(3, costs=Costs(latency=1.0, local_latency=1.0)), Rows(x, y, 8), allreduce(**options), single
+    )
     assert reduced == sizes
 
 
