@@ -53,6 +53,7 @@ def test_momentum_is_taken_before_the_sign() -> None:
         velocity = [(1 - beta) * g + beta * v for g, v in zip(gradient, velocity, strict=True)]
         expected = [x - RATE * ((v > 0) - (v < 0)) for x, v in zip(expected, velocity, strict=True)]
     assert workers.x[0].tolist() == expected
+    assert workers.states[0]["velocity"].tolist() == velocity
     assert plain.x[0].tolist() != expected
 
 
