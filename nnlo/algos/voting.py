@@ -41,8 +41,6 @@ from nnlo.options import option
 EXCHANGES = (Pattern.SERVER.value, Pattern.COLLECTIVE.value)
 #: What a zero may become.
 ZEROS = ("zero", "plus", "random")
-#: Marks the random streams of votes among all that the seed gives.
-PURPOSE = 0x766F7465
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,5 +183,5 @@ def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:
     if zero == "plus":
         levels.masked_fill_(places, 1.0)
         return
-    coins = np.random.default_rng([PURPOSE, *stream]).integers(0, 2, int(places.sum()), dtype=np.int8)
+    coins = np.random.default_rng(stream).integers(0, 2, int(places.sum()), dtype=np.int8)
     levels.masked_scatter_(places, torch.from_numpy(2 * coins - 1).to(levels.dtype))
