@@ -12,10 +12,15 @@ from nnlo.algos.base import (
     Update,
 )
 from nnlo.algos.downpour import Downpour, DownpourOptions
+from nnlo.algos.easgd import Easgd
+from nnlo.algos.easgd_options import EasgdOptions
+from nnlo.algos.gem import Gem, GemOptions
 from nnlo.registry import Registry
 
 MODES: Registry[Mode] = Registry("mode")
 MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
+MODES.register("easgd", Mode(EasgdOptions, Easgd, needs_optimizer=False))
+MODES.register("gem", Mode(GemOptions, Gem, needs_optimizer=False))
 MODES.register("allreduce", Mode(AllreduceOptions, Allreduce, needs_optimizer=True))
 
 __all__ = [
