@@ -20,7 +20,7 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
     """
 
     elastic_force: float = option(
-        0.9, help="beta: how much of their distance workers and centre close, over all of its workers", metavar="BETA",
+        0.9, help="beta: how hard centre and workers pull each other; one of M workers has alpha = beta / M", metavar="BETA",
         at_least=0,
     )  # fmt: skip
     elastic_alpha: float | None = option(
@@ -35,7 +35,7 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
     )  # fmt: skip
     elastic_order: str = option(
         "after",
-        help="an exchange comes after a worker's step, or before it but for the gradient (as in the paper)",
+        help="exchange after a worker's step, or before it, with the gradient of where it was (as in the paper)",
         choices=lambda: ("before", "after"),
     )
 

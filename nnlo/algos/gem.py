@@ -32,18 +32,22 @@ class GemOptions(SyncEveryOptions):
     """Gradient energy matching (--mode gem)."""
 
     gem_lr: float = option(0.01, help="learning rate of the workers' updates", metavar="RATE", at_least=0)
-    gem_momentum: float = option(
-        0.9, help="momentum that all workers together are to step with", metavar="FACTOR", at_least=0, below=1
-    )
+    gem_momentum: float = option(0.9, help="momentum that the centre is to have", metavar="FACTOR", at_least=0, below=1)
     gem_kappa: float = option(
-        2.0, help="how much energy the updates may bring, in that of the momentum", metavar="KAPPA", at_least=0
+        2.0,
+        help="how far the centre may move between two pulls, in lengths of the momentum",
+        metavar="KAPPA",
+        at_least=0,
     )
     gem_clip: float = option(
-        5.0, help="scale an element of an update by 0 to this at most; 0 for no limits", metavar="SCALE", at_least=0
+        5.0,
+        help="limit the scale of an update's elements to 0 and this; 0 for no limits (as in the paper)",
+        metavar="SCALE",
+        at_least=0,
     )
     gem_variant: str = option(
         "paper",
-        help="what a worker goes on from: paper, the centre as it pulled it; code, that and its own update",
+        help="go on from the centre as it was pulled (paper) or from that and the own update (code)",
         choices=lambda: ("paper", "code"),
     )
 
