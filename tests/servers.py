@@ -37,6 +37,7 @@ class Server:
         """One batch."""
         x, fresh = self.x[worker], torch.empty_like(self.w)
         memory = self.memory[worker] if self.algorithm.gradient_is_update else fresh
+        self.algorithm.probe(x, self.states[worker])
         memory.copy_(gradient(x))
         self.algorithm.local(x, memory, 1, self.states[worker])
 

@@ -28,11 +28,7 @@ from nnlo.optim import FlatOptimizer
 
 
 class Easgd(ServerAlgorithm):
-    """The steps of the module's docstring.
-
-    With momentum x is the point ahead of a worker's weights that the next gradient is taken at. The memory that is
-    sent holds the weights that are exchanged, and then e.
-    """
+    """The steps of the module's docstring. The memory that is sent holds the weights that are exchanged, then e."""
 
     def __init__(self, options: EasgdOptions) -> None:
         self.options, self.rate = options, options.worker_rate
@@ -61,16 +57,18 @@ class Easgd(ServerAlgorithm):
         super().scale(factor, state)
         state["factor"] = factor
 
-    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
+    def probe(self, x: Tensor, state: State) -> None:
         self._note(x, state, "before")
+        if isinstance(state["optimizer"], LookAheadSGD):
+            state["optimizer"].probe(x)
+
+    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         state["optimizer"].step(x, gradient)
 
     def _note(self, x: Tensor, state: State, order: str) -> None:
         """Keep the weights that are exchanged, where this is the order to do it in."""
         if order == self.options.elastic_order:
             state["exchanged"].copy_(x)
-            if isinstance(state["optimizer"], LookAheadSGD):
-                state["optimizer"].rewind(state["exchanged"])
 
     def send(self, x: Tensor, state: State) -> Tensor:
         if not self.pull_first:

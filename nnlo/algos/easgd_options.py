@@ -20,9 +20,11 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
     """
 
     elastic_force: float = option(
-        0.9, help="beta: how hard centre and workers pull each other; one of M workers has alpha = beta / M", metavar="BETA",
+        0.9,
+        help="beta: how hard centre and workers pull each other; one of M workers has alpha = beta / M",
+        metavar="BETA",
         at_least=0,
-    )  # fmt: skip
+    )
     elastic_alpha: float | None = option(
         None, help="what a worker and the centre close of their distance in one exchange", at_least=0, flag=False
     )
@@ -30,9 +32,12 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
         None, help="learning rate of the workers' own SGD (default 0.01)", metavar="RATE", at_least=0
     )
     elastic_momentum: float | None = option(
-        None, help="momentum of the workers' own SGD, which makes it EAMSGD (default 0)", metavar="DELTA", at_least=0,
+        None,
+        help="momentum of the workers' own SGD, which makes it EAMSGD (default 0)",
+        metavar="DELTA",
+        at_least=0,
         below=1,
-    )  # fmt: skip
+    )
     elastic_order: str = option(
         "after",
         help="exchange after a worker's step, or before it, with the gradient of where it was (as in the paper)",

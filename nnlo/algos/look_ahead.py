@@ -4,7 +4,7 @@ Zhang, Choromanska, LeCun 2015 (arXiv 1412.6651), algorithm 2. With weights x, v
 
     v = delta v - eta g(x + delta v);  x += v
 
-torch's form of it keeps x + delta v alone. Here both are to be had, since it is x that is averaged.
+torch's form of it keeps x + delta v alone; here it is x that workers exchange.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from torch import Tensor
 
 
 class LookAheadSGD:
-    """Steps the point y = x + delta v that gradients are taken at; weight decay is that of y, as in torch."""
+    """`probe` and `step` in turn; weight decay is that of the point ahead, as in torch."""
 
     def __init__(self, vector: Tensor, rate: float, momentum: float, weight_decay: float = 0.0) -> None:
         self.velocity = torch.zeros_like(vector)
         self.lr = self._rate = rate
         self._momentum, self._decay = momentum, weight_decay
 
-    def step(self, y: Tensor, gradient: Tensor) -> None:
-        """All of shape (n,); `gradient` may be overwritten."""
-        if self._decay:
-            gradient.add_(y, alpha=self._decay)
-        self.rewind(y)
-        self.velocity.mul_(self._momentum).sub_(gradient, alpha=self.lr)
-        y.add_(self.velocity, alpha=1 + self._momentum)
+    def probe(self, x: Tensor) -> None:
+        """From x, of shape (n,), to the point ahead, in place."""
+        x.add_(self.velocity, alpha=self._momentum)
 
-    def rewind(self, y: Tensor) -> None:
-        """From y to x, in place."""
-        y.sub_(self.velocity, alpha=self._momentum)
+    def step(self, x: Tensor, gradient: Tensor) -> None:
+        """From the point ahead to the new x, in place; `gradient` may be overwritten."""
+        if self._decay:
+            gradient.add_(x, alpha=self._decay)
+        x.sub_(self.velocity, alpha=self._momentum)
+        self.velocity.mul_(self._momentum).sub_(gradient, alpha=self.lr)
+        x.add_(self.velocity)
 
     def scale(self, factor: float) -> None:
         self.lr = factor * self._rate

@@ -87,7 +87,7 @@ def test_a_flag_of_another_mode_is_refused(flag: str, text: str, mode: str) -> N
         ("easgd --elastic-momentum 1", "--elastic-momentum must be below 1"),
         ("easgd --elastic-alpha 0.1", "unknown option --elastic-alpha"),
         ("easgd --error-feedback --compress fp16", "--error-feedback: --mode easgd"),
-        ("easgd --lr 0.1", "--lr: --mode easgd has no optimizer on the master"),
+        ("easgd --lr 0.1", "--lr is not read by --mode easgd, but by"),
         ("gem --synchronous", "--synchronous is not read by --mode gem"),
         ("gem --compress fp16", "--compress is not read by --mode gem"),
         ("gem --worker-optimizer adam", "--worker-optimizer is not read by --mode gem"),
@@ -102,6 +102,6 @@ def test_bad_flags_are_refused_in_one_line(argv: str, message: str) -> None:
 
 
 def test_a_field_that_is_no_flag_is_neither_in_the_help_nor_in_files() -> None:
-    assert "alpha" not in command().parser.format_help().replace("(alpha)", "")
+    assert "--elastic-alpha" not in command().parser.format_help()
     with pytest.raises(OptionsError, match="unknown option 'elastic_alpha'"):
         command().checked({"elastic_alpha": 0.1})
