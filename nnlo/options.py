@@ -19,7 +19,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from nnlo.errors import OptionsError
 
@@ -45,12 +45,13 @@ def option(
     above: float | None = None,
     below: float | None = None,
     positional: bool = False,
+    flag: bool = True,
 ) -> Any:
     """Declare one field of an `Options` class: its default, its sentence of help and its limits.
 
     `choices` is a function, so that a plug-in registered later is still offered; what it returns may
     know more names than it lists. A `positional` option is given by its place, without a flag; one that is a
-    tuple takes as many words as there are.
+    tuple takes as many words as there are. One with `flag=False` is none of the user's: no flag, nor in the record.
     """
     metadata = {
         "help": help,
@@ -61,6 +62,7 @@ def option(
         "above": above,
         "below": below,
         "positional": positional,
+        "flag": flag,
     }
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -69,6 +71,11 @@ def option(
 
 def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def fields_of(section: type[Options]) -> list[dataclasses.Field[Any]]:
+    """What the user may say of that class, on the command line or in a file."""
+    return [field for field in dataclasses.fields(section) if field.metadata["flag"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +91,14 @@ class Options:
     def check(self) -> None:
         """Checks across fields; subclasses override it and raise `OptionsError`."""
 
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> Self:
+        """From what a program says, by the names of flags; a class whose keywords mean something else overrides it."""
+        return cls(**keywords)
+
     def record(self) -> dict[str, Any]:
         """The options as plain values, the way that the history keeps them."""
-        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in fields_of(type(self))}
 
 
 def plain(value: Any) -> Any:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nnlo.compress.base import State
-from nnlo.compress.levels import Levels, keep
 from nnlo.compress.norms import largest, mean_abs
 from nnlo.compress.packing import pack
+from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -29,7 +29,7 @@ class BinsOptions(Options):
     bits: int = option(8, help="bits an element", at_least=1, at_most=16)
 
 
-class Bins(Levels[BinsOptions]):
+class Bins(ScaledLevels[BinsOptions]):
     """2^b - 1 levels, 0 among them; 2 for one bit."""
 
     Settings = BinsOptions

@@ -1,54 +1,68 @@
-"""Codecs with one scale per tensor and, for each element, one of the evenly spaced levels from -scale to scale."""
+"""Whole numbers from -K to K, packed in as few bits as they take; nothing is lost.
+
+Without zero there are 2 K of them, otherwise 2 K + 1: with K = 2**(b - 1) that is b bits each, or b + 1.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from nnlo.compress.base import Codec, S
-from nnlo.compress.norms import blocks
-from nnlo.compress.packing import packed_bytes, unpack
+from nnlo.compress.base import Codec, State
+from nnlo.compress.packing import pack, packed_bytes, unpack
+from nnlo.errors import OptionsError
 from nnlo.flat import Layout
+from nnlo.options import Options, option
 
 
-class Levels(Codec[S]):
-    """Code c of an element stands for (c - half) / half times the scale of its tensor.
+@dataclass(frozen=True, kw_only=True)
+class LevelSettings(Options):
+    """K is `most`; `zeros`: whether zero is one of the levels."""
 
-    T tensors of n elements in all take T scales of the layout's type and ceil(n bits / 8) bytes.
-    """
+    most: int = option(1, help="the largest level", at_least=1)
+    zeros: bool = option(True, help="whether zero is a level")
 
-    def __init__(self, settings: S, layout: Layout, bits: int, half: float) -> None:
+    @property
+    def bits(self) -> int:
+        """What one level takes."""
+        return (2 * self.most + self.zeros - 1).bit_length()
+
+
+class Levels(Codec[LevelSettings]):
+    """For vectors that hold levels and nothing else; the type must hold each of them exactly."""
+
+    Settings = LevelSettings
+    needs_feedback = False
+
+    def __init__(self, settings: LevelSettings, layout: Layout) -> None:
         super().__init__(settings, layout)
-        self.bits, self.half = bits, half
-        self._scale_bytes = len(layout.parameters) * layout.dtype.itemsize
-        self._codes = torch.zeros(layout.numel, dtype=torch.uint8 if bits <= 8 else torch.int32)
-        self.nbytes = self._scale_bytes + packed_bytes(layout.numel, bits)
+        if settings.most > largest_whole(layout.dtype):
+            raise OptionsError(
+                f"levels up to {settings.most} are no whole numbers in {layout.dtype}: take fewer bits, or another type"
+            )
+        self.nbytes = packed_bytes(layout.numel, settings.bits)
+        self._codes = torch.empty(layout.numel, dtype=torch.uint8 if settings.bits <= 8 else torch.int32)
 
-    def parts(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """The scales, shape (T,), and the packed codes."""
-        return memory[: self._scale_bytes].view(self.layout.dtype), memory[self._scale_bytes :]
-
-    def tensors(self, vector: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Each tensor's number and its elements."""
-        for index, slot in enumerate(self.layout.parameters):
-            yield index, vector[slot.offset : slot.offset + slot.size]
-
-    def coded(self, index: int, part: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The elements of a tensor and the place of their codes, as many at a time as the cache holds."""
-        start = self.layout.parameters[index].offset
-        return zip(blocks(part), blocks(self._codes[start : start + len(part)]), strict=True)
+    def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
+        """Level l is code l + K; without zero those above it move down by one."""
+        codes, most = self._codes, self.settings.most
+        if self.settings.bits == 1:
+            torch.gt(vector, 0, out=codes)
+        else:
+            codes.copy_(vector + most)
+            if not self.settings.zeros:
+                codes.sub_((vector > 0).to(codes.dtype))
+        pack(codes, self.settings.bits, memory)
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
-        scales, packed = self.parts(memory)
-        unpack(packed, self.bits, out)
-        out.sub_(self.half).div_(self.half)
-        for index, part in self.tensors(out):
-            part.mul_(scales[index])
+        unpack(memory, self.settings.bits, self._codes)
+        out.copy_(self._codes).sub_(self.settings.most)
+        if not self.settings.zeros:
+            out.add_(out >= 0)
 
 
-def keep(values: Tensor, codes: Tensor) -> None:
-    """The whole part of non-negative floats as codes: numpy is three times as fast as torch at it."""
-    np.copyto(codes.numpy(), values.numpy(), casting="unsafe")
+def largest_whole(dtype: torch.dtype) -> int:
+    """Up to here a float type holds every whole number."""
+    return round(2 / torch.finfo(dtype).eps)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from nnlo.compress.base import State
-from nnlo.compress.levels import Levels, keep
 from nnlo.compress.norms import norm
 from nnlo.compress.packing import pack
+from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -28,7 +28,7 @@ class QsgdOptions(Options):
     levels: int = option(127, help="levels on either side of 0", at_least=1, at_most=32767)
 
 
-class Qsgd(Levels[QsgdOptions]):
+class Qsgd(ScaledLevels[QsgdOptions]):
     """2 s + 1 levels; unbiased, so that it needs no feedback. What is 0 stays 0.
 
     The random numbers of an encoding depend on the sender's seed and on how many there were before, alone.

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from nnlo.compress.base import State
-from nnlo.compress.levels import Levels
 from nnlo.compress.norms import mean_abs
 from nnlo.compress.packing import pack
+from nnlo.compress.scaled import ScaledLevels
 from nnlo.flat import Layout
 from nnlo.options import Options
 
 
-class Sign(Levels[Options]):
+class Sign(ScaledLevels[Options]):
     """The two levels -scale and scale."""
 
     def __init__(self, settings: Options, layout: Layout) -> None:
