@@ -151,13 +151,13 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         state["optimizer"].step(x, merged)
 
     def report(self, state: State) -> dict[str, Any]:
-        """How often each level was voted, where that is counted."""
+        """How often each level was voted, by its number, where that is counted."""
         if state["usages"] is None:
             return {}
         most, counts = self.levels.most, state["usages"].tolist()
         state["usages"].zero_()
         used = [level for level in range(-most, most + 1) if level or self.levels.zeros]
-        return {"usages": {"levels": used, "counts": [counts[level + most] for level in used]}}
+        return {"usages": {str(level): counts[level + most] for level in used}}
 
 
 def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
