@@ -141,17 +141,6 @@ def test_a_coin_saves_the_bit_of_zero(bits: int) -> None:
             assert codec.nbytes == -(-1001 * expected // 8)
 
 
-def test_a_type_of_weights_too_narrow_for_the_levels() -> None:
-    with pytest.raises(OptionsError, match=r"^--num-bits 16: levels up to 32768 are no whole numbers in torch.float16"):
-        binned(num_bits=16).wire(layout(2, torch.float16))
-
-
-def test_narrow_types_know_the_offset_of_the_logarithms() -> None:
-    """1.0001 is 1 in float16, whose logarithm would make 0 of small gradients."""
-    workers = Workers(binned(num_bits=2, binning="exp"), 1, torch.zeros(2, dtype=torch.float16))
-    assert workers.send(0, torch.tensor([1e-5, -1e-4], dtype=torch.float16)).tolist() == [2, -2]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
