@@ -7,7 +7,9 @@ same. The first worker reports to rank 0, which validates and says at each point
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -48,7 +50,7 @@ class Rounds:
         self.transport, self.workers, self.algorithm, self.job = transport, workers, job.collective, job
         layout, sums = setup.layout, len(job.metric_names)
         nbytes = snapshot_bytes(setup, job, workers.size)
-        self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes))
+        self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes + REPORT_BYTES))
         self.round = Round(workers, sums, self.up.sums)
         self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
         self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
@@ -98,7 +100,7 @@ class Rounds:
         """Take over the weights of rank 0."""
         if self.workers.rank == 0:
             self.channel = self.transport.channel(self.transport.peers[MASTER], REPORTS, HEADER_BYTES)
-        source = self.transport.broadcast(self.up.storage[weights_start(self.up) :], MASTER)
+        source = self.transport.broadcast(self.up.storage[weights_start(self.up) : self.nbytes], MASTER)
         await self.transport.wait([source])
         self.algorithm.start(self.x, self.x, self.state)
         self.computing.flat.write_counters(self.up.counters)
@@ -111,8 +113,8 @@ class Rounds:
             over = not any(one.left for one in told)
             finished = over and epoch + 1 == self.job.epochs
             if self.marks.due(self.clock, self.batches, finished) or self.failing():
-                self.marks.take(self.clock, self.batches, finished)
-                if not await self.go_on(finished):
+                ended = self.marks.take(self.clock, self.batches, finished)
+                if not await self.go_on(finished, self.algorithm.report(self.state) if ended else {}):
                     return False
             else:
                 await self.report(Header(Kind.REPORT, nbytes=Arena.sums_end(self.up.sums.numel())))
@@ -217,13 +219,15 @@ class Rounds:
             if not sent.ready:
                 await self.transport.wait([sent])
 
-    async def go_on(self, finished: bool) -> bool:
-        """A point of the run: show the weights to rank 0, and hear whether to go on."""
+    async def go_on(self, finished: bool, figures: dict[str, Any]) -> bool:
+        """A point of the run: show the weights and the algorithm's figures to rank 0, and hear whether to go on."""
         word = torch.zeros(1, dtype=torch.uint8)
         if self.channel is not None:
             self.computing.flat.gather(self.up.counters)
             self.channel.post()
-            await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes, count=int(finished)))
+            text = torch.frombuffer(bytearray(json.dumps(figures).encode()), dtype=torch.uint8)
+            self.up.storage[self.nbytes : self.nbytes + len(text)].copy_(text)
+            await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes + len(text), count=int(finished)))
             await self.transport.wait([self.channel])
             word[0] = self.channel.take().kind is not Kind.STOP
         await self.workers.wait([self.workers.broadcast(word, 0)])

@@ -25,7 +25,9 @@ SHAPE: dict[str, Any] = {
     "seeds": {"ranks": {}},
     "workers": {"*": {"*": NUMBER}},
     "monitor": {"*": {"*": [NUMBER]}},
-    "epochs": [{**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "ranks": {"*": RANK}}],
+    "epochs": [
+        {**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "usages": {"*": NUMBER}, "ranks": {"*": RANK}}
+    ],
     "validations": [POINT],
 }
 """What readers of a history count on: of these kinds, or null, or not there. "*" stands for every key."""
