@@ -77,12 +77,22 @@ class Rounds:
 
     async def run(self) -> None:
         await self.begin()
+        self.deal(0)
         for epoch in range(self.job.epochs):
-            first, stop = self.share
-            if stop > first:
-                self.computing.prefetch.add(Range(epoch, first, stop - first))
+            self.deal(epoch + 1)
             if not await self.epoch(epoch):
                 break
+
+    def deal(self, epoch: int) -> None:
+        """This worker's batches of an epoch, from now on read ahead."""
+        first, stop = self.share
+        if stop > first and epoch < self.job.epochs:
+            self.computing.prefetch.add(Range(epoch, first, stop - first))
+
+    def has_batches(self, epoch: int) -> bool:
+        """Whether this worker has a batch left in that epoch, as far as it knows."""
+        ranges = self.computing.prefetch.ranges
+        return bool(ranges) and ranges[0].epoch == epoch
 
     async def begin(self) -> None:
         """Take over the weights of rank 0."""
@@ -97,10 +107,10 @@ class Rounds:
         """The rounds of one epoch; whether to go on after them."""
         while True:
             self.algorithm.begin(epoch, self.state)
-            told = await self.one_round(self.algorithm.batches(epoch))
+            told = await self.one_round(epoch)
             over = not any(one.left for one in told)
             finished = over and epoch + 1 == self.job.epochs
-            if self.marks.due(self.clock, self.batches, finished) or self.bad_in_a_row >= self.job.max_bad_updates:
+            if self.marks.due(self.clock, self.batches, finished) or self.failing():
                 self.marks.take(self.clock, self.batches, finished)
                 if not await self.go_on(finished):
                     return False
@@ -109,13 +119,17 @@ class Rounds:
             if over:
                 return True
 
-    async def one_round(self, most: int) -> list[Told]:
+    def failing(self) -> bool:
+        """Whether rank 0 is going to end this."""
+        return self.bad_in_a_row >= self.job.max_bad_updates or self.marks.endless(self.clock)
+
+    async def one_round(self, epoch: int) -> list[Told]:
         """Compute one update, and take in what becomes of all; what every worker did."""
         self.scale(self.job.factor(self.clock, self.samples))
-        done = await self.compute(most)
+        done = await self.compute(epoch)
         update = self.sealed(done)
         good = done.samples if update else 0
-        left = bool(self.computing.prefetch.ranges)
+        left = self.has_batches(epoch)
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
         mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, self.sums.tolist())
         began = self.transport.trace.now()
@@ -127,13 +141,13 @@ class Rounds:
         self.transport.trace.add("exchange", began, self.reducing.bytes_up, self.version, self.version)
         return told
 
-    async def compute(self, most: int) -> Work:
+    async def compute(self, epoch: int) -> Work:
         algorithm, x, state = self.algorithm, self.x, self.state
-        if not self.computing.prefetch.ranges:
+        if not self.has_batches(epoch):
             self.sums.zero_()
             return Work(0, 0)
         return await self.computing.work(
-            most,
+            algorithm.batches(epoch),
             self.before,
             lambda samples: algorithm.local(x, self.gradient, samples, state),
         )
