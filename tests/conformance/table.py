@@ -35,6 +35,11 @@ class Row:
         return Algo(self.optimizer, mode=self.mode, loss=loss, **{**self.options, **settings}, **more)
 
 
+def inner(rate: float) -> dict[str, Any]:
+    """The rate of a worker's own steps."""
+    return {"worker_optimizer_params": {"lr": rate}}
+
+
 TABLE = [
     Row("downpour"),
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
@@ -86,5 +91,29 @@ TABLE = [
         digits={"lr": 0.005},
         distance=0.01,
         moves=True,
+    ),
+    Row("allreduce", {"bucket_mib": 1e-6}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("local", inner(0.1), optimizer=None, digits=inner(0.3), quadratic={}),
+    Row(
+        "local",
+        {"sync_every": 4, "outer_lr": 0.5, "outer_momentum": 0.5, "post_local_from": 2},
+        optimizer=None,
+        digits=inner(0.2),
+        quadratic=inner(0.1),
+    ),
+    Row(
+        "local",
+        {"worker_optimizer": "adam", "sync_every": 4, "outer_lr": 0.7, "outer_momentum": 0.5, "nesterov_outer": True},
+        optimizer=None,
+        digits=inner(0.005),
+        quadratic=inner(0.02),
+        quadratic_epochs=40,
+    ),
+    Row(
+        "local",
+        {"sync_every": 2, "compress": "bf16", "error_feedback": True},
+        optimizer=None,
+        digits=inner(0.2),
+        quadratic=inner(0.1),
     ),
 ]
