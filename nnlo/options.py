@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,7 @@ def option(
     metavar: str | None = None,
     choices: Choices | None = None,
     at_least: float | None = None,
+    at_most: float | None = None,
     above: float | None = None,
     below: float | None = None,
     positional: bool = False,
@@ -56,6 +58,7 @@ def option(
         "metavar": metavar,
         "choices": choices,
         "at_least": at_least,
+        "at_most": at_most,
         "above": above,
         "below": below,
         "positional": positional,
@@ -160,19 +163,18 @@ def wanted(kind: type) -> str:
     return WANTED.get(kind, f"a {kind.__name__}")
 
 
+LIMITS = {"at_least": operator.ge, "at_most": operator.le, "above": operator.gt, "below": operator.lt}
+
+
 def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
     flag, limits = flag_of(field.name), field.metadata
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionsError(f"{flag} must be a finite number, not {value}")
-    low, above, high = limits.get("at_least"), limits.get("above"), limits.get("below")
-    if low is not None and value < low:
-        raise OptionsError(f"{flag} must be at least {low:g}, not {value}")
-    if above is not None and value <= above:
-        raise OptionsError(f"{flag} must be above {above:g}, not {value}")
-    if high is not None and value >= high:
-        raise OptionsError(f"{flag} must be below {high:g}, not {value}")
+    for limit, fits in LIMITS.items():
+        if (bound := limits.get(limit)) is not None and not fits(value, bound):
+            raise OptionsError(f"{flag} must be {limit.replace('_', ' ')} {bound:g}, not {value}")
 
 
 def checked_choice(field: dataclasses.Field[Any], value: Any) -> Any:

@@ -264,7 +264,7 @@ class Master:
         )  # fmt: skip
         channel, centre = self.channels[peer], self.stepper.centre
         if answer.pinned:
-            centre.send(channel, header, answer.pinned)
+            self.stepper.send(channel, header, answer.pinned)
         elif answer.nbytes > HEADER_BYTES:
             centre.send_current(channel, header)
             self.stepper.answered(peer)

@@ -15,6 +15,7 @@ from nnlo.comm.base import Channel, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range, even_share
 from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.roles.buckets import Buckets
 from nnlo.roles.computing import Computing, Work, finite
 from nnlo.roles.marks import Marks
 from nnlo.roles.reducing import reducing, whole
@@ -55,7 +56,8 @@ class Rounds:
         self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
         place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
         self.state = self.algorithm.init(self.x, self.update, place)
-        self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state)
+        buckets = self.buckets(setup)
+        self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state, buckets)
         pools = setup.intake.pools
         batches = pools[workers.rank if len(pools) > 1 else 0]
         self.share = even_share(batches, *((workers.rank, workers.size) if len(pools) == 1 else (0, 1)))
@@ -64,6 +66,14 @@ class Rounds:
         self.clock = self.batches = self.version = 0
         self.factor, self.flags, self.bad_in_a_row = 1.0, Flag.NONE, 0
         self.channel: Channel | None = None
+
+    def buckets(self, setup: Setup) -> Buckets | None:
+        """Parts of the gradient that are reduced early, where that can be: in fp16 a gradient may be computed twice."""
+        nbytes = self.algorithm.bucket_bytes
+        if not nbytes or self.workers.size == 1 or self.job.amp is torch.float16:
+            return None
+        reduce = self.workers.allreduce
+        return Buckets(setup.module, setup.layout, self.gradient, self.up.buffers, reduce, nbytes)
 
     async def run(self) -> None:
         await self.begin()
@@ -123,7 +133,9 @@ class Rounds:
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
         mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, self.sums.tolist())
         began = self.transport.trace.now()
-        await self.workers.wait([self.round.tell(mine)])
+        under_way = [self.round.tell(mine), *self.reducing.under_way]
+        while pending := [source for source in under_way if not source.ready]:
+            await self.workers.wait(pending)
         told = self.round.told()
         await self.reduce(told)
         self.transport.trace.add("exchange", began, self.reducing.bytes_up, self.version, self.version)
@@ -136,19 +148,25 @@ class Rounds:
             return Work(0, 0)
         return await self.computing.work(
             algorithm.batches(epoch),
-            lambda samples: algorithm.probe(x, state),
+            self.before,
             lambda samples: algorithm.local(x, self.gradient, samples, state),
         )
+
+    def before(self, samples: int) -> None:
+        """A gradient is about to be computed."""
+        self.algorithm.probe(self.x, self.state)
+        self.reducing.begin(samples)
 
     def sealed(self, done: Work) -> bool:
         """Have the update made; whether it is there and finite."""
         if not done.samples:
+            self.reducing.begin(0)
+            self.reducing.counts(self.update, self.up.buffers)
             return False
-        update = self.algorithm.send(self.x, self.state)
-        if not (finite(update) and finite(self.up.buffers)):
+        good = self.reducing.counts(self.algorithm.send(self.x, self.state), self.up.buffers)
+        if not good:
             self.algorithm.dropped(self.x, self.state)
-            return False
-        return True
+        return good
 
     async def reduce(self, told: list[Told]) -> None:
         """Make one step of all workers' updates, on each of them alike."""

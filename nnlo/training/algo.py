@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnlo.algos import MODES, Algorithm, Mode, Pattern
+from nnlo.algos import MODES, Algorithm, Mode
 from nnlo.errors import OptionsError
 from nnlo.model import get_amp, get_loss, get_metrics
 from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
@@ -53,7 +53,6 @@ class Algo:
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
         self.algorithm: Algorithm = kind.build(self.mode_options)
-        check_codec(self.mode, self.algorithm)
         self.amp = get_amp(amp)
         clip = Clip(clip_norm, clip_value)
         settings = {**optimizer_defaults(kind, optimizer, options), **options}
@@ -88,15 +87,6 @@ class Algo:
             "clip_norm": optimizer and optimizer.clip.norm,
             "clip_value": optimizer and optimizer.clip.value,
         }
-
-
-def check_codec(mode: str, algorithm: Algorithm) -> None:
-    """Raises OptionsError for a codec that the mode's pattern cannot serve."""
-    if algorithm.codec and algorithm.codec.reduces and algorithm.pattern is not Pattern.COLLECTIVE:
-        raise OptionsError(
-            f"--compress {algorithm.codec.name} is summed on its way, which --mode {mode} cannot do: choose another "
-            "codec, or a mode in which the workers exchange among themselves"
-        )
 
 
 def optimizer_defaults(kind: Mode, optimizer: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
