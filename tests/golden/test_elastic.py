@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from nnlo import Algo
+from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
-from tests.jobs import Batch, Batches, Rows, Run, cut, labelled, train_here
+from nnlo.roles.master import Master
+from tests.jobs import Batch, Batches, Rows, Run, cut, labelled, same_bits, train_here
 
 INPUTS = 3
 
@@ -201,3 +203,56 @@ def test_every_sample_counts(options: dict[str, Any], compress: dict[str, Any]) 
     run = train_here(VirtualWorld(4), Rows(x, y, 10), algo, lambda: nn.Linear(8, 4), epochs=3)
     assert [entry["samples"] for entry in run.history["epochs"]] == [205, 410, 615]
     assert run.losses[2] < run.losses[0]
+
+
+# What comes with the weights, and in which order.
+
+
+@pytest.mark.parametrize("options", [{"mode": "easgd"}, {"mode": "easgd", "compress": "fp16"}, {"mode": "gem"}])
+def test_the_statistics_of_inputs_are_those_of_all_batches(options: dict[str, Any]) -> None:
+    x, y = labelled(60)
+    data = cut(x, y, [6] * 10)
+    run = train_here(
+        VirtualWorld(2), Batches(data), Algo(None, **options), lambda: nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 4))
+    )
+    alone = nn.BatchNorm1d(8)
+    for batch, _ in data:
+        alone(torch.from_numpy(batch))
+    for name, value in alone.named_buffers():
+        assert torch.equal(run.state[f"0.{name}"], value), name
+
+
+@pytest.mark.parametrize("compress", ["none", "bf16"])
+def test_synchronous_training_is_the_same_at_any_speed(compress: str) -> None:
+    """Whichever worker asks first, each gets the same batches."""
+    x, y = labelled(90)
+    algo = Algo(None, mode="easgd", synchronous=True, compress=compress)
+
+    def trained_by(first: float, second: float) -> Run:
+        costs = Costs(compute=lambda peer, samples: first if peer == 1 else second)
+        return train_here(VirtualWorld(3, costs=costs), Rows(x, y, 5), algo, lambda: nn.Linear(8, 4), epochs=3, seed=1)
+
+    runs = [trained_by(1e-3, 2e-3), trained_by(2e-3, 1e-3)]
+    assert same_bits(runs[0].state, runs[1].state)
+    assert runs[0].losses == runs[1].losses
+
+
+@pytest.mark.parametrize("options", [{"mode": "easgd"}, {"mode": "easgd", "compress": "fp16"}, {"mode": "gem"}])
+def test_a_worker_is_told_to_stop_once(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose update is on its way while the others are told."""
+    told: list[int] = []
+    reply = Master.reply
+
+    def noted(master: Master, peer: int, *args: Any) -> bool:
+        sent = reply(master, peer, *args)
+        told.extend([peer] * (sent and master.stopping))
+        return sent
+
+    monkeypatch.setattr(Master, "reply", noted)
+    x, y = labelled(90)
+    algo = Algo(None, validate_every=4, **options)
+    run = train_here(
+        VirtualWorld(4, costs=Costs(offload=0.02, local_latency=1e-3)), Rows(x, y, 5), algo, lambda: nn.Linear(8, 4), epochs=9,
+        val=Rows(x, y, 90), target_metric="val_acc,>,0.0",
+    )  # fmt: skip
+    assert run.history["stop_reason"] and sorted(told) == [1, 2, 3]
