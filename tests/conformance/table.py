@@ -40,6 +40,11 @@ def inner(rate: float) -> dict[str, Any]:
     return {"worker_optimizer_params": {"lr": rate}}
 
 
+def own(mode: str, options: dict[str, Any], **more: Any) -> Row:
+    """A row of a mode without --optimizer, whose rates are among its options."""
+    return Row(mode, options, None, **{"quadratic": {}, "digits": {}, **more})
+
+
 TABLE = [
     Row("downpour"),
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
@@ -49,6 +54,20 @@ TABLE = [
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),
+    own("easgd", {"elastic_lr": 0.3}),
+    own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
+    own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "elastic_order": "before"}),
+    own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "synchronous": True, "compress": "fp16"}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "bf16", "error_feedback": False}),
+    own(
+        "easgd",
+        {"worker_optimizer": "adam", "worker_optimizer_params": {"lr": 0.02}},
+        quadratic={"worker_optimizer_params": {"lr": 0.05}},
+        quadratic_epochs=30,
+    ),
+    own("gem", {"gem_lr": 0.05}),
+    own("gem", {"gem_lr": 0.05, "gem_momentum": 0.5, "gem_kappa": 1.5, "gem_clip": 3.0, "sync_every": 2}),
+    own("gem", {"gem_lr": 0.05, "gem_variant": "code"}),
     Row("allreduce", digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"sync_every": 2}, digits={"lr": 0.4}, quadratic={"lr": 0.2}),
     Row("allreduce", {"compress": "bf16", "error_feedback": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
