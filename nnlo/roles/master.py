@@ -70,7 +70,7 @@ class Master:
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
             setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=job.algorithm.synchronous,
-            most_ahead=setup.intake.ahead,
+            evenly=not job.server.backup_workers, most_ahead=setup.intake.ahead,
         )  # fmt: skip
         self.quorum = Quorum(job.server, self.dealer.outstanding)
         self._low_water = max(2 * unit, DEPTH)

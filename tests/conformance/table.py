@@ -13,7 +13,7 @@ class Row:
     """A mode with its options; its optimizer, and rates and epochs for the quadratic and for the digits.
 
     `distance`: how close to the quadratic's minimum it comes, `accuracy`: what it reaches on the digits' test set.
-    `moves`: whether it moves weights whose gradient is 0, as votes do that have no zero.
+    `moves`: whether it moves weights whose gradient is 0, as votes do that have no zero. `workers`: the fewest.
     """
 
     mode: str
@@ -26,6 +26,7 @@ class Row:
     distance: float = 1e-6
     accuracy: float = 0.93
     moves: bool = False
+    workers: int = 1
 
     @property
     def id(self) -> str:
@@ -68,6 +69,9 @@ TABLE = [
     own("gem", {"gem_lr": 0.05}),
     own("gem", {"gem_lr": 0.05, "gem_momentum": 0.5, "gem_kappa": 1.5, "gem_clip": 3.0, "sync_every": 2}),
     own("gem", {"gem_lr": 0.05, "gem_variant": "code"}),
+    Row("downpour", {"staleness": "inverse-plus-one", "max_staleness": 4}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("downpour", {"delay_compensation": 0.5}),
+    Row("downpour", {"synchronous": True, "backup_workers": 1}, digits={"lr": 0.3}, quadratic={"lr": 0.1}, workers=2),
     Row("allreduce", digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"sync_every": 2}, digits={"lr": 0.4}, quadratic={"lr": 0.2}),
     Row("allreduce", {"compress": "bf16", "error_feedback": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
