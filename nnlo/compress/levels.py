@@ -34,6 +34,7 @@ class Levels(Codec[LevelSettings]):
 
     Settings = LevelSettings
     needs_feedback = False
+    types = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
     def __init__(self, settings: LevelSettings, layout: Layout) -> None:
         super().__init__(settings, layout)

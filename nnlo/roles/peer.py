@@ -66,7 +66,8 @@ class Rounds:
         self.marks = Marks(setup.intake.samples, job.epochs, job.validate_every)
         self.samples, self.nbytes = setup.intake.samples, nbytes
         self.clock = self.batches = self.version = 0
-        self.factor, self.flags, self.bad_in_a_row = 1.0, Flag.NONE, 0
+        self.factor, self.flags = 1.0, Flag.NONE
+        self.bad_in_a_row, self.hopeless = 0, False
         self.channel: Channel | None = None
 
     def buckets(self, setup: Setup) -> Buckets | None:
@@ -123,7 +124,7 @@ class Rounds:
 
     def failing(self) -> bool:
         """Whether rank 0 is going to end this."""
-        return self.bad_in_a_row >= self.job.max_bad_updates or self.marks.endless(self.clock)
+        return self.hopeless or self.marks.endless(self.clock)
 
     async def one_round(self, epoch: int) -> list[Told]:
         """Compute one update, and take in what becomes of all; what every worker did."""
@@ -176,22 +177,24 @@ class Rounds:
         self.clock += sum(samples) + sum(one.refused for one in told)
         self.batches += sum(one.count for one in told)
         self.flags = Flag.NONE
+        self.count_bad(sum(one.refused > 0 for one in told))
         if not sum(samples):
-            self.refuse(sum(one.refused > 0 for one in told))
+            self.algorithm.refused(self.x, self.state)
             return
         await self.share_buffers(samples)
         merged = await self.reducing.reduce(self.update, samples, self.version)
         if not finite(merged):
             self.flags = Flag.NON_FINITE
-            self.refuse(sum(count > 0 for count in samples))
+            self.count_bad(sum(count > 0 for count in samples))
+            self.algorithm.refused(self.x, self.state)
             return
         self.algorithm.apply(self.x, merged, self.state)
         self.version, self.bad_in_a_row = self.version + 1, 0
 
-    def refuse(self, updates: int) -> None:
-        """There is no step out of this round, for so many updates that are not finite."""
-        self.algorithm.refused(self.x, self.state)
+    def count_bad(self, updates: int) -> None:
+        """So many updates are not finite; rank 0 counts as this does."""
         self.bad_in_a_row += updates
+        self.hopeless |= self.bad_in_a_row >= self.job.max_bad_updates
 
     async def share_buffers(self, samples: list[int]) -> None:
         """Float buffers become their mean by samples."""
