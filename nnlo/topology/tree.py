@@ -63,6 +63,11 @@ class Topology:
             raise OptionsError(refusal(size, masters, processes))
         return cls(masters, processes, tuple(places(size, masters, processes)))
 
+    @staticmethod
+    def least(masters: int, processes: int) -> int:
+        """The smallest size that divides: every master has one worker."""
+        return masters + step(masters, processes)
+
     @property
     def size(self) -> int:
         return len(self.nodes)
@@ -77,9 +82,9 @@ class Topology:
         return tuple(node.rank for node in self.nodes if node.role is Role.WORKER)
 
     @property
-    def crew(self) -> tuple[int, ...]:
-        """The ranks that exchange with one another: all but the members of teams."""
-        return tuple(node.rank for node in self.nodes if node.role is not Role.MEMBER)
+    def crew(self) -> Topology:
+        """The places of those who exchange with one another, all but the members of teams, numbered anew."""
+        return Topology.of(self.masters + self.workers, self.masters)
 
 
 def places(size: int, masters: int, processes: int) -> list[Node]:
@@ -112,23 +117,18 @@ def check_counts(masters: object, processes: object) -> None:
             raise OptionsError(f"{flag} must be a whole number, at least 1, not {count!r}")
 
 
-def least(masters: int, processes: int) -> int:
-    """The smallest size that divides: every master has one worker."""
-    return masters + step(masters, processes)
-
-
 def step(masters: int, processes: int) -> int:
     """From one size that divides to the next: one more worker for every master that has workers."""
     return max(1, masters - 1) * processes
 
 
 def divides(size: int, masters: int, processes: int) -> bool:
-    return size >= least(masters, processes) and (size - masters) % step(masters, processes) == 0
+    return size >= Topology.least(masters, processes) and (size - masters) % step(masters, processes) == 0
 
 
 def refusal(size: int, masters: int, processes: int) -> str:
     """Why a size does not divide, and the nearest ones that do."""
-    first, more = least(masters, processes), step(masters, processes)
+    first, more = Topology.least(masters, processes), step(masters, processes)
     below = (size - first) // more * more + first
     fit = [below, below + more] if size > first else [first, first + more]
     parts = f"a head and {masters - 1} masters with equal numbers of workers" if masters > 1 else "a master and workers"

@@ -10,6 +10,7 @@ from nnlo.algos import ServerAlgorithm
 from nnlo.data.base import Data
 from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import OptimizerSpec, Schedule
+from nnlo.topology import Topology
 
 #: Bytes of samples shuffled together where no buffer is asked for.
 BUFFER_BYTES = 32 << 20
@@ -23,7 +24,8 @@ class Job:
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
     of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
-    the centre is measured on the training samples, and each worker on its share of them.
+    the centre is measured on the training samples, and each worker on its share of them. `topology`: what the ranks
+    are; `team_backend`: what those of one worker add up their gradients with.
     """
 
     data: Data
@@ -36,6 +38,7 @@ class Job:
     loss: Loss
     metrics: tuple[Metric, ...]
     epochs: int
+    topology: Topology
     seed: int = 0
     validate_every: int | None = None
     shuffle_buffer: int | None = None
@@ -44,6 +47,7 @@ class Job:
     train_split: float | None = None
     model_accuracy: bool = False
     worker_accuracy: bool = False
+    team_backend: str = "mpi"
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -89,9 +89,10 @@ def test_workers_are_teams_of_consecutive_ranks(masters: int) -> None:
             assert [node.worker for node in trainers] == sorted(node.worker for node in trainers)
             assert topology.leads == tuple(node.rank for node in trainers if node.role is Role.WORKER)
             assert all(node.team == () for node in topology.nodes if not node.worker)
-            assert topology.crew == tuple(
-                node.rank for node in topology.nodes if node.rank == (node.team or (node.rank,))[0]
-            )
+            first = [node for node in topology.nodes if node.rank == (node.team or (node.rank,))[0]]
+            assert [(node.role, node.worker) for node in topology.crew.nodes] == [
+                (node.role, node.worker) for node in first
+            ]
 
 
 @pytest.mark.parametrize("masters", COUNTS)
