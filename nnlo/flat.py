@@ -103,32 +103,45 @@ def digest(dtype: torch.dtype, slots: tuple[tuple[Slot, ...], ...], module: nn.M
 
 
 class Arena:
-    """One message over `storage`, a uint8 tensor of `Arena.nbytes(layout, sums)` bytes."""
+    """One message over `storage`, a uint8 tensor of `Arena.nbytes(layout, sums, encoded)` bytes.
 
-    def __init__(self, layout: Layout, sums: int, storage: Tensor) -> None:
+    Where `encoded` is a number of bytes, they stand in the vector's stead, and there is no `vector`.
+    """
+
+    vector: Tensor
+
+    def __init__(self, layout: Layout, sums: int, storage: Tensor, encoded: int | None = None) -> None:
         self.layout, self.storage = layout, storage
         self.header = storage[:HEADER_BYTES]
         views = [
             storage[start : start + count * dtype.itemsize].view(dtype)
-            for start, count, dtype in sections(layout, sums)
+            for start, count, dtype in sections(layout, sums, encoded)
         ]
-        self.sums, self.counters, self.buffers, self.vector = views
+        self.sums, self.counters, self.buffers, self.payload = views
+        if encoded is None:
+            self.vector, self.payload = self.payload, self.payload.view(torch.uint8)
 
     @staticmethod
-    def nbytes(layout: Layout, sums: int) -> int:
-        start, count, dtype = list(sections(layout, sums))[-1]
+    def nbytes(layout: Layout, sums: int, encoded: int | None = None) -> int:
+        start, count, dtype = list(sections(layout, sums, encoded))[-1]
         return start + aligned(count * dtype.itemsize)
+
+    @staticmethod
+    def sums_end(sums: int) -> int:
+        """The bytes up to the end of the sums, which can be sent alone."""
+        return HEADER_BYTES + aligned(sums * torch.float64.itemsize)
 
     def copy_body(self, other: Arena) -> None:
         """Take over all but the header."""
         self.storage[HEADER_BYTES:].copy_(other.storage[HEADER_BYTES:])
 
 
-def sections(layout: Layout, sums: int) -> Iterator[tuple[int, int, torch.dtype]]:
+def sections(layout: Layout, sums: int, encoded: int | None) -> Iterator[tuple[int, int, torch.dtype]]:
     """Start in bytes, number of elements and type of the four parts behind the header."""
     start = HEADER_BYTES
-    counts = (sums, total(layout.counters), total(layout.buffers), layout.numel)
-    for count, dtype in zip(counts, (torch.float64, torch.int64, layout.dtype, layout.dtype), strict=True):
+    last = (layout.numel, layout.dtype) if encoded is None else (encoded, torch.uint8)
+    parts = ((sums, torch.float64), (total(layout.counters), torch.int64), (total(layout.buffers), layout.dtype), last)
+    for count, dtype in parts:
         yield start, count, dtype
         start += aligned(count * dtype.itemsize)
 

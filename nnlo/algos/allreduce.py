@@ -23,6 +23,8 @@ class AllreduceOptions(SyncEveryOptions, CompressOptions):
 class Allreduce(CollectiveAlgorithm):
     """The step of the module's docstring; a gradient of several batches is their mean by samples."""
 
+    sends_gradient = True
+
     def __init__(self, options: AllreduceOptions) -> None:
         self.sync_every = options.sync_every
         self.gradient_is_update = options.sync_every == 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from nnlo.compress import Codec, CodecSpec
@@ -63,6 +64,11 @@ class Place:
     optimizer: OptimizerSpec | None = None
     groups: tuple[Group, ...] = ()
 
+    @property
+    def stream(self) -> int:
+        """A 63-bit seed of its own."""
+        return int(np.random.SeedSequence([self.seed, self.index]).generate_state(1, np.uint64)[0] >> 1)
+
     def build_optimizer(self, vector: Tensor) -> FlatOptimizer | None:
         """An optimizer of `vector`, shape (n,)."""
         return self.optimizer.build(vector, self.groups) if self.optimizer else None
@@ -86,8 +92,9 @@ class Algorithm(ABC):
     """A worker's side, and what is common to all patterns. x: a worker's weights, shape (n,).
 
     Class attributes: `gradient_is_update` lets the backward pass write straight into the memory that
-    is sent. `rate` is the learning rate of the workers' own steps, NaN where they have none: with it the history
-    records rates, and `scale` gets the schedule's factor on workers too.
+    is sent. `sends_gradient`: updates are gradients, which the rate is applied to later. `rate`: the learning rate
+    of the workers' own steps, which the history records; NaN where they have none. `codec` is how updates are
+    compressed, with `feedback` or without.
     """
 
     pattern: Pattern
@@ -97,6 +104,11 @@ class Algorithm(ABC):
     rate = math.nan
     codec: CodecSpec | None = None
     feedback = False
+    sends_gradient = False
+
+    def batches(self, epoch: int) -> int:
+        """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
+        return self.sync_every
 
     def wire(self, layout: Layout) -> Codec[Any] | None:
         """How updates travel; None as they are. Raises OptionsError for a codec that the layout does not go with."""
@@ -114,6 +126,9 @@ class Algorithm(ABC):
         if x.data_ptr() != weights.data_ptr():
             x.copy_(weights)
 
+    def probe(self, x: Tensor, state: State) -> None:  # noqa: B027
+        """The gradient of a batch is about to be taken at x: `local` follows, which may take back what this does."""
+
     @abstractmethod
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         """Take in the mean gradient of one batch."""
@@ -121,6 +136,9 @@ class Algorithm(ABC):
     @abstractmethod
     def send(self, x: Tensor, state: State) -> Tensor:
         """The update, shape (n,), after `sync_every` batches or less."""
+
+    def dropped(self, x: Tensor, state: State) -> None:  # noqa: B027
+        """What `send` gave was inf or nan and does not leave: what that left in the state is to be mended."""
 
     def sent(self, x: Tensor, left: Tensor, state: State) -> None:  # noqa: B027
         """A codec made `left`, shape (n,), of the update: that is what the others get."""
@@ -181,7 +199,7 @@ class ServerAlgorithm(Algorithm):
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
         """Apply `merged` to `w` in place and return what the senders are answered, shape (n,)."""
 
-    def answered(self, worker: int, w: Tensor, state: State) -> None:  # noqa: B027
+    def answered(self, worker: int, w: Tensor, state: State) -> None:
         """`worker` has just been sent the centre's weights `w`."""
 
 
@@ -189,18 +207,23 @@ class CollectiveAlgorithm(Algorithm):
     """Workers have the same weights and reduce their updates among themselves; each applies the same step.
 
     `gathers`: every worker gets all updates and merges them by `merge`; otherwise they are averaged by samples
-    on their way.
+    on their way. `bucket_bytes`: where it is not 0, `send` returns the gradient as it is, so that parts of it, of
+    about so many bytes, may be reduced while the backward pass still runs.
     """
 
     pattern = Pattern.COLLECTIVE
     synchronous = True
     gathers = False
+    bucket_bytes = 0
+
+    def begin(self, epoch: int, state: State) -> None:
+        """The rounds from now on are of this epoch, from 0 and the same on all workers."""
 
     @abstractmethod
     def apply(self, x: Tensor, merged: Tensor, state: State) -> None:
         """Take in what has become of all workers' updates, shape (n,): afterwards x is the same on each of them."""
 
-    def refused(self, x: Tensor, state: State) -> None:  # noqa: B027
+    def refused(self, x: Tensor, state: State) -> None:
         """The round's updates are dropped, since one was inf or nan: go back to the weights after the last `apply`."""
 
 

@@ -42,6 +42,7 @@ class Downpour(ServerAlgorithm):
     """The steps of the module's docstring."""
 
     reply_is_weights = True
+    sends_gradient = True
 
     def __init__(self, options: DownpourOptions) -> None:
         self.options = options

@@ -125,6 +125,21 @@ class Transport(ABC):
     async def allgather(self, data: bytes) -> list[bytes]:
         """Everyone's bytes, in the order of the group; the lost are left out. Not for use in training."""
 
+    # Collectives: every rank of the group starts the same ones in the same order; memory is not to be touched
+    # until the source is ready.
+
+    @abstractmethod
+    def allreduce(self, memory: Tensor) -> Source:
+        """Replace `memory`, the same type and shape everywhere, by the sum over the group."""
+
+    @abstractmethod
+    def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
+        """Fill `everyone`, shape (size, n), with each rank's `mine`, shape (n,), in the order of the group."""
+
+    @abstractmethod
+    def broadcast(self, memory: Tensor, root: int) -> Source:
+        """Replace `memory` by that of rank `root` of the group."""
+
     @abstractmethod
     async def split(self, color: int | None) -> Transport | None:
         """The group of the ranks that give the same colour, in the order of this one; None stays out."""

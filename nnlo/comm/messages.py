@@ -20,6 +20,11 @@ class Kind(IntEnum):
     REPLY = 3  # master: the centre's answer, at `version`, perhaps with a range of batches
     STOP = 4  # master: no more work
     BYE = 5  # worker: I leave
+    WEIGHTS = 6  # master: the centre's weights as they are, to start from (again)
+    REQUEST = 7  # worker: an update is ready, send me the centre's weights before it
+    IDLE = 8  # worker: I have no batch left, send me a range
+    REPORT = 9  # first worker of a collective: what all of them did in a round
+    SNAPSHOT = 10  # the same with the weights: a point is reached, shall we go on?
 
 
 class Flag(IntFlag):
@@ -38,9 +43,9 @@ class Header:
     """What a message says about itself.
 
     `version` is the centre's step that the sender's weights come from (worker) or that this reply
-    holds (master); `samples` stand behind the update; `nbytes` is the whole message. A range of
-    batches (`epoch`, `first`, `count`) is what an update covers or what a reply deals out; `busy_us`
-    is the time in microseconds that the sender computed for it.
+    holds (master); `samples` stand behind the update, or are the master's clock in a reply; `nbytes` is
+    the whole message. A range of batches (`epoch`, `first`, `count`) is what an update covers or what a
+    reply deals out; `busy_us` is the time in microseconds that the sender computed for it.
     """
 
     kind: Kind

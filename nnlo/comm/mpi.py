@@ -131,19 +131,19 @@ class Motion:
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.channels: list[MpiChannel] = []
-        self.sends: list[MpiSend] = []
+        self.requests: list[MpiRequest] = []
 
     def progress(self) -> None:
         """Let MPI move what is under way."""
-        active: list[MpiChannel | MpiSend] = [c for c in self.channels if c.posted]
-        active += self.sends
+        active: list[MpiChannel | MpiRequest] = [c for c in self.channels if c.posted]
+        active += self.requests
         if not active:
             return
         done = MPI.Request.Testsome([item.request for item in active])
         for index in done or ():
             active[index].complete()
-        if self.sends:
-            self.sends = [send for send in self.sends if not send.ready]
+        if self.requests:
+            self.requests = [request for request in self.requests if not request.ready]
 
 
 class MpiTransport(Transport):
@@ -181,9 +181,20 @@ class MpiTransport(Transport):
         self._motion.progress()
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:
-        send = MpiSend(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
-        self._motion.sends.append(send)
-        return send
+        return self._under_way(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
+
+    def _under_way(self, request: MPI.Request) -> MpiRequest:
+        self._motion.requests.append(MpiRequest(request))
+        return self._motion.requests[-1]
+
+    def allreduce(self, memory: Tensor) -> Source:
+        return self._under_way(self.comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
+
+    def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
+        return self._under_way(self.comm.Iallgather(mine.numpy(), everyone.numpy()))
+
+    def broadcast(self, memory: Tensor, root: int) -> Source:
+        return self._under_way(self.comm.Ibcast(memory.numpy(), root))
 
     async def allgather(self, data: bytes) -> list[bytes]:
         sizes = np.empty(self.size, dtype=np.int64)
@@ -208,7 +219,7 @@ class MpiTransport(Transport):
         for group in self._groups:
             group.close()
         patience = Patience(self.spin)
-        while self._motion.sends:
+        while self._motion.requests:
             self.progress()
             patience.pause()
         settle(self.comm.Ibarrier())
@@ -217,7 +228,9 @@ class MpiTransport(Transport):
         self.comm.Free()
 
 
-class MpiSend(Send):
+class MpiRequest(Send):
+    """A message that leaves, or a collective."""
+
     def __init__(self, request: MPI.Request) -> None:
         self.request, self._done = request, False
 

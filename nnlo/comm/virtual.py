@@ -25,6 +25,7 @@ from nnlo.comm.streams import RandomStates, one_torch_thread
 from nnlo.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from nnlo.comm.virtual_collective import Collective, Done
     from nnlo.comm.virtual_transport import VirtualChannel
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class VirtualWorld(World):
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.endpoints: dict[tuple[Any, ...], VirtualChannel] = {}
         self.undelivered: dict[tuple[Any, ...], deque[Tensor]] = {}
+        self.collectives: dict[tuple[Any, ...], Collective] = {}
         self._lost: set[int] = set()
         self._links = {(host, way): 0.0 for host in range(len(self.hosts)) for way in ("out", "in")}
         cpus = [Cpu(host.cores, self.now, self.at) for host in self.hosts]
@@ -226,6 +228,25 @@ class VirtualWorld(World):
         for peer in present:
             self.at(self.now() + self.costs.latency, partial(self._resume, self.processes[peer], everything))
 
+    # Collectives.
+
+    def join(self, collective: Collective, process: Process, memory: Sequence[Tensor], source: Done) -> None:
+        """A rank takes part in a collective, which `key` names; it goes on once all who live do."""
+        shared = self.collectives.setdefault(collective.key, collective)
+        shared.parts[process.id] = (memory, process, source)
+        self._close_collective(shared)
+
+    def _close_collective(self, collective: Collective) -> None:
+        missing = set(collective.group.peers) - collective.parts.keys()
+        if not collective.parts or not self._lost.issuperset(missing):
+            return
+        del self.collectives[collective.key]
+        present = [collective.parts[peer] for peer in collective.group.peers if peer in collective.parts]
+        collective.work([memory for memory, _, _ in present])
+        end = self.now() + collective.seconds(self.costs, len({self.host_of[p] for p in collective.group.peers}) == 1)
+        for _, process, source in present:
+            self.at(end, partial(source.finish, self, process))
+
     # Messages.
 
     def deliver(self, key: tuple[Any, ...], source: int, peer: int, message: Tensor, sent: Callable[[], None]) -> None:
@@ -271,3 +292,5 @@ class VirtualWorld(World):
                 channel.lose()
         for group in self.groups.values():
             self._close_meeting(group)
+        for collective in list(self.collectives.values()):
+            self._close_collective(collective)

@@ -13,6 +13,17 @@ from torch import Tensor
 from nnlo.comm.base import Channel, Send, Source, Task, Transport
 from nnlo.comm.messages import Header
 from nnlo.comm.virtual import Delay, Group, Meet, Process, VirtualWorld, Wait
+from nnlo.comm.virtual_collective import (
+    Collective,
+    Done,
+    Memories,
+    add_up,
+    hand_out,
+    pass_round,
+    ring_allreduce,
+    ring_gather,
+    tree_broadcast,
+)
 from nnlo.errors import PeerLost, ProtocolError
 
 T = TypeVar("T")
@@ -23,6 +34,7 @@ class VirtualTransport(Transport):
         self.world, self.process, self.group = world, process, group
         self.id, self.peers = process.id, group.peers
         self._queues: dict[str, deque[VirtualTask[Any]]] = {}
+        self._collectives = 0
 
     def clock(self) -> float:
         return self.world.now()
@@ -49,6 +61,25 @@ class VirtualTransport(Transport):
 
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
         return await Wait(sources, deadline)
+
+    def allreduce(self, memory: Tensor) -> Source:
+        return self._collective([memory], add_up, ring_allreduce(self.size, memory.nbytes))
+
+    def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
+        return self._collective([mine, everyone], pass_round, ring_gather(self.size, mine.nbytes))
+
+    def broadcast(self, memory: Tensor, root: int) -> Source:
+        return self._collective([memory], hand_out(root), tree_broadcast(self.size, memory.nbytes))
+
+    def _collective(
+        self, memory: Sequence[Tensor], work: Callable[[Memories], None], cost: tuple[int, float]
+    ) -> Source:
+        """Take part in this rank's next collective of the group."""
+        self._collectives += 1
+        source = Done()
+        collective = Collective((*self.group.key, self._collectives), self.group, work, *cost)
+        self.world.join(collective, self.process, memory, source)
+        return source
 
     async def allgather(self, data: bytes) -> list[bytes]:
         return await Meet(self.group, data)
@@ -101,19 +132,6 @@ class VirtualTask(Task[T]):
         return self._value  # type: ignore[return-value]
 
 
-class VirtualSend(Send):
-    def __init__(self) -> None:
-        self._done = False
-
-    @property
-    def ready(self) -> bool:
-        return self._done
-
-    def finish(self, transport: VirtualTransport) -> None:
-        self._done = True
-        transport.world.notify(transport.process, self)
-
-
 class VirtualChannel(Channel):
     def __init__(self, transport: VirtualTransport, peer: int, tag: int, nbytes: int) -> None:
         super().__init__(transport, peer, nbytes)
@@ -155,7 +173,7 @@ class VirtualChannel(Channel):
         return Header.read(self.incoming.numpy().data)
 
     def send_written(self, memory: Tensor, nbytes: int) -> Send:
-        send, message = VirtualSend(), memory[:nbytes].clone()
-        finish = partial(send.finish, self._transport)
+        send, message = Done(), memory[:nbytes].clone()
+        finish = partial(send.finish, self._transport.world, self._transport.process)
         self._transport.world.deliver(self._there, self._transport.id, self.peer, message, finish)
         return send

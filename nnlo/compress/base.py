@@ -24,10 +24,10 @@ from nnlo.options import Options, flag_of, parse_params
 from nnlo.registry import Registry
 
 State: TypeAlias = "dict[str, Any]"
-O = TypeVar("O", bound=Options)
+S = TypeVar("S", bound=Options)
 
 
-class Codec(ABC, Generic[O]):
+class Codec(ABC, Generic[S]):
     """Turns vectors of shape (layout.numel,) and type layout.dtype into `nbytes` bytes, and back.
 
     `nbytes` is exact. `needs_feedback`: whether what encoding leaves out is kept for the next vector unless the
@@ -38,7 +38,7 @@ class Codec(ABC, Generic[O]):
     needs_feedback: ClassVar[bool] = True
     nbytes: int
 
-    def __init__(self, settings: O, layout: Layout) -> None:
+    def __init__(self, settings: S, layout: Layout) -> None:
         """Raises OptionsError for settings that do not go with the layout."""
         self.settings, self.layout = settings, layout
 
@@ -55,7 +55,7 @@ class Codec(ABC, Generic[O]):
         """Overwrite `out`, shape (n,), with what `memory` says."""
 
 
-class Reduction(Codec[O]):
+class Reduction(Codec[S]):
     """A codec whose compressed form is summed on its way, so that it goes with collectives alone."""
 
     @abstractmethod

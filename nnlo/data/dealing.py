@@ -32,6 +32,15 @@ class Range:
         return self.first + self.count
 
 
+def even_share(batches: int, place: int, workers: int) -> tuple[int, int]:
+    """The part of an epoch's batches that is number `place` of `workers` equal ones, as its first and its stop."""
+    if batches == UNBOUNDED:
+        return 0, UNBOUNDED
+    size, longer = divmod(batches, workers)
+    first = place * size + min(place, longer)
+    return first, first + size + (place < longer)
+
+
 @dataclass(eq=False)
 class Pool:
     """What is still to be granted of `batches` an epoch: `returned` ranges first, then the next epoch's.
@@ -91,6 +100,11 @@ class Dealer:
     def finished(self) -> bool:
         """Whether every batch of every epoch is done, but for those that no worker is left to make."""
         return self.epoch >= self.epochs
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker has batches to do."""
+        return any(self.granted.values())
 
     def outstanding(self, worker: int) -> int:
         """Batches that this worker was granted and has not done."""

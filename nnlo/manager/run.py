@@ -21,9 +21,9 @@ from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
 from nnlo.roles.evaluation import evaluated
 from nnlo.roles.exporting import tried_exports
-from nnlo.roles.master import Master
+from nnlo.roles.measuring import measured
+from nnlo.roles.patterns import ROLES, AtRankZero
 from nnlo.roles.setup import Setup, prepare
-from nnlo.roles.worker import Worker, measured
 from nnlo.threads import Place, own_place, set_threads
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.export import Exports
@@ -104,7 +104,7 @@ class Run:
     async def _work(self, transport: Transport, job: Job, setup: Setup, host: str) -> None:
         whose = {"rank": transport.id}
         LOG.info("begins on %s, torch threads: %d", host, torch.get_num_threads(), extra=whose)
-        await Worker(transport, job, setup).run()
+        await ROLES[job.algorithm.pattern].other(transport, job, setup).run()
         LOG.info("done", extra=whose)
         if job.worker_accuracy:
             found = await everywhere(transport, partial(measured, job, setup))
@@ -163,7 +163,7 @@ class Leading:
         progress = [Progress(job.epochs, self._setup.intake.samples)] if manager.verbose else []
         callbacks = Callbacks([*manager.callbacks, log, *progress])
         callbacks.set_manager(manager)
-        master = Master(transport, job, self._setup, callbacks, manager, history)
+        master = ROLES[job.algorithm.pattern].rank_zero(transport, job, self._setup, callbacks, manager, history)
         manager.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
         callbacks.on_epoch_begin(0, {})
@@ -176,7 +176,7 @@ class Leading:
         await agree(transport, master.failure or unwritten)
         return history
 
-    async def _finish(self, master: Master, callbacks: Callbacks, history: History) -> DataError | None:
+    async def _finish(self, master: AtRankZero, callbacks: Callbacks, history: History) -> DataError | None:
         """Write what is to be left, with what the workers have to tell; why not all of it could be written.
 
         The weights come first: nothing that fails after the training is to cost them.
@@ -194,9 +194,9 @@ class Leading:
             unwritten = self._write(history, spans, failed=master.failure is not None)
         return unwritten
 
-    def _conclude(self, master: Master, history: History) -> None:
+    def _conclude(self, master: AtRankZero, history: History) -> None:
         """How long it took and how it ended."""
-        stopped = self._manager.stop_training and not master.dealer.finished
+        stopped = self._manager.stop_training and not master.finished
         history["seconds"] = master.seconds()
         history["outcome"] = outcome(master.failure, stopped)
         history["stop_reason"] = (self._manager.stop_reason or "a callback") if stopped else None

@@ -19,24 +19,57 @@ KEPT_SPARES = 2
 
 @dataclass(eq=False)
 class Pinned:
-    """An arena, the header in it, and the messages that are leaving from it."""
+    """An arena, the header in it, the messages that are leaving from it, and how many are `owed` from it yet."""
 
     arena: Arena
     header: Header | None = None
     sends: list[Send] = field(default_factory=list)
+    owed: int = 0
+
+    def leaving(self) -> bool:
+        self.sends = [send for send in self.sends if not send.ready]
+        return bool(self.sends)
 
     def free(self) -> bool:
-        self.sends = [send for send in self.sends if not send.ready]
-        return not self.sends
+        return not self.owed and not self.leaving()
 
 
-class Centre:
-    """`make` gives a new arena of the transport's memory."""
+class Ring:
+    """Arenas that messages leave from; `make` gives a new one of the transport's memory."""
 
     def __init__(self, make: Callable[[], Arena]) -> None:
         self._make = make
-        self._current = Pinned(make())
         self._spare: list[Pinned] = []
+
+    def fresh(self) -> Pinned:
+        """An arena that nothing is leaving from. It is the caller's until it is given `back`."""
+        free = [spare for spare in self._spare if spare.free()]
+        self._spare = [*(spare for spare in self._spare if not spare.free()), *free[1 : KEPT_SPARES + 1]]
+        found = free[0] if free else Pinned(self._make())
+        found.header = None
+        return found
+
+    def back(self, pinned: Pinned) -> None:
+        """It may be used again once nothing is leaving from it."""
+        self._spare.append(pinned)
+
+    def send(self, channel: Channel, header: Header, pinned: Pinned) -> None:
+        """Send one that was given back, with this header; several that say the same leave from the same memory."""
+        pinned.owed = max(0, pinned.owed - 1)
+        if pinned.header != header and pinned.leaving():
+            copy = self.fresh()
+            copy.arena.copy_body(pinned.arena)
+            self.back(copy)
+            pinned = copy
+        leave(channel, header, pinned)
+
+
+class Centre(Ring):
+    """The weights and buffers now, and what replies are still leaving from."""
+
+    def __init__(self, make: Callable[[], Arena]) -> None:
+        super().__init__(make)
+        self._current = Pinned(make())
 
     @property
     def arena(self) -> Arena:
@@ -46,18 +79,31 @@ class Centre:
     def writable(self) -> Arena:
         """The same, in memory that nothing is leaving from."""
         if not self._current.free():
-            free = [spare for spare in self._spare if spare.free()]
-            fresh = free[0] if free else Pinned(self._make())
-            fresh.arena.copy_body(self._current.arena)
-            busy = [spare for spare in self._spare if spare.sends]
-            self._spare = [*busy, *free[1 : KEPT_SPARES + 1], self._current]
-            self._current = fresh
+            self._move()
         self._current.header = None
         return self._current.arena
 
-    def send(self, channel: Channel, header: Header) -> None:
+    def freeze(self, owed: int) -> Pinned:
+        """The weights as they are now, for so many answers, whatever becomes of the centre."""
+        kept = self._current
+        kept.owed += owed
+        return kept
+
+    def _move(self) -> None:
+        fresh = self.fresh()
+        fresh.arena.copy_body(self._current.arena)
+        self.back(self._current)
+        self._current = fresh
+
+    def send_current(self, channel: Channel, header: Header) -> None:
         """Send the weights, from where they lie; replies that say the same leave from the same memory."""
-        if self._current.header != header:
-            header.write(self.writable().storage.numpy().data)
-            self._current.header = header
-        self._current.sends.append(channel.send_written(self._current.arena.storage, header.nbytes))
+        if self._current.header != header and self._current.leaving():
+            self._move()
+        leave(channel, header, self._current)
+
+
+def leave(channel: Channel, header: Header, pinned: Pinned) -> None:
+    if pinned.header != header:
+        header.write(pinned.arena.storage.numpy().data)
+        pinned.header = header
+    pinned.sends.append(channel.send_written(pinned.arena.storage, header.nbytes))

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from nnlo.algos import Lineage
 from nnlo.comm.base import Channel, Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
-from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.flat import HEADER_BYTES
 from nnlo.logs import LOG
 from nnlo.roles.account import Account
+from nnlo.roles.centre import Pinned
+from nnlo.roles.judge import Judge
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.prefetch import DEPTH
+from nnlo.roles.quorum import Quorum
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, Stepper
+from nnlo.roles.wires import Wires
 from nnlo.roles.worker import EXCHANGE
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.history import History
 from nnlo.training.job import Job
 from nnlo.training.record import Recorder
 
-#: Non-finite updates in a row that end a job.
-MOST_BAD_UPDATES = 10
 #: Times the expected samples after which a user's generator is taken to have no end.
 RUNAWAY = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker is owed: `nbytes` of the centre, or of what a step left for it; the clock that it goes by."""
+
+    kind: Kind
+    nbytes: int
+    clock: int | None = None
+    pinned: Pinned | None = None
 
 
 class Master:
@@ -42,35 +52,34 @@ class Master:
     def __init__(
         self, transport: Transport, job: Job, setup: Setup, callbacks: Callbacks, owner: Owner, history: History
     ) -> None:
-        self.transport, self.synchronous = transport, job.algorithm.synchronous
-        workers, nbytes, sums = transport.peers[1:], setup.arena_bytes(job), len(job.metric_names)
-
-        def arena(storage: Tensor) -> Arena:
-            return Arena(setup.layout, sums, storage)
-
-        self.channels = {peer: transport.channel(peer, EXCHANGE, nbytes) for peer in workers}
+        self.transport, self.algorithm, self.job = transport, job.server, job
+        workers, samples = transport.peers[1:], setup.intake.samples
+        wires = Wires(job.server, setup.layout, len(job.metric_names))
+        self.channels = {peer: transport.channel(peer, EXCHANGE, wires.update_bytes) for peer in workers}
         self._peer_of = {channel: peer for peer, channel in self.channels.items()}
-        self.inbox = {peer: arena(channel.incoming) for peer, channel in self.channels.items()}
-        vector = self.inbox[workers[0]].vector
-        self.optimizer = job.optimizer.build(vector, setup.groups) if job.optimizer else None
-        self._schedule, self._epochs, self._samples = job.schedule, job.epochs, setup.intake.samples
-        self.stepper = Stepper(lambda: arena(transport.storage(nbytes)), job.algorithm, self.optimizer)
-        self._began = transport.clock()
+        self.inbox = {peer: wires.update(channel.incoming) for peer, channel in self.channels.items()}
+        place = job.place(0, len(workers), setup.layout, setup.groups)
+        self.stepper = Stepper(transport.storage, wires, job.server, place)
+        self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
-        self.account = Account(self.recorder, callbacks, setup.intake.samples)
+        self.account = Account(self.recorder, callbacks, samples)
+        self.judge = Judge(self.recorder, job.max_bad_updates)
         centre = self.stepper.centre
-        self.milestones = Milestones(transport, job, setup, centre, self.recorder, callbacks, owner, history, self.rate)
+        self.milestones = Milestones(
+            transport, job, setup, centre, self.recorder, callbacks, owner, history, self.stepper
+        )
         self.milestones.snapshot.put(centre.arena)
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
-            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=self.synchronous,
+            setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=job.algorithm.synchronous,
             most_ahead=setup.intake.ahead,
         )  # fmt: skip
-        self._low_water, self._nbytes = max(2 * unit, DEPTH), nbytes
-        self._most_samples = RUNAWAY * job.epochs * setup.intake.samples
-        self.clock = self.batches = self._bad_in_a_row = self._refused = 0
+        self.quorum = Quorum(job.server, self.dealer.outstanding)
+        self._low_water = max(2 * unit, DEPTH)
+        self._weights_bytes, self._reply_bytes = wires.weights_bytes, wires.reply_bytes
+        self.clock = self.batches = 0
         self.pending: dict[int, Header] = {}
-        self.parked: set[int] = set()
+        self.parked: dict[int, Answer] = {}
         self.strangers = set(workers)
         self.stopping = False
         self.failure: NnloError | None = None
@@ -79,9 +88,10 @@ class Master:
         """The training clock."""
         return self.transport.clock() - self._began
 
-    def rate(self) -> float:
-        """The learning rate of the last step, NaN where the mode has none."""
-        return self.optimizer.lr if self.optimizer else math.nan
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.dealer.finished
 
     async def run(self) -> None:
         """Serve until every worker has left."""
@@ -93,10 +103,10 @@ class Master:
             self.transport.trace.add("idle", began)
             for source in ready:
                 await self.handle(source)
-        if not self.dealer.finished and not self.stopping:
+        if not self.finished and not self.stopping:
             self.failure = TrainingError("every worker is lost")
-        elif self.milestones.due(self.clock, self.batches, self.dealer.finished):
-            await self.milestones.reach(self.clock, self.batches, self.dealer.finished)
+        elif self.milestones.due(self.clock, self.batches, self.finished):
+            await self.milestones.reach(self.clock, self.batches, self.finished)
         await self.milestones.settle()
         self.milestones.snapshot.take(self.stepper.centre.arena)
 
@@ -118,17 +128,21 @@ class Master:
             LOG.warning("%s: others take over what it had not done", lost)
             self.leave(peer)
             return
-        if header.kind is Kind.BYE:
+        if header.kind is Kind.UPDATE:
+            self.take_update(peer, header)
+        elif header.kind is Kind.BYE:
             LOG.debug("worker %d leaves", peer)
             self.leave(peer)
-        elif header.kind is Kind.HELLO:
+        elif header.kind in QUESTIONS:
             self.strangers.discard(peer)
             self.channels[peer].post()
-            self.parked.add(peer)
-        elif header.kind is Kind.UPDATE:
-            self.take_update(peer, header)
+            self.parked[peer] = self.answer(QUESTIONS[header.kind])
         else:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
+
+    def answer(self, kind: Kind | None) -> Answer:
+        """The centre's weights, as a reply or to start from; None for a range of batches alone."""
+        return Answer(kind, self._weights_bytes) if kind else Answer(Kind.REPLY, HEADER_BYTES)
 
     def take_update(self, peer: int, header: Header) -> None:
         if header.count:
@@ -136,112 +150,130 @@ class Master:
         if header.flags & Flag.EXHAUSTED:
             self.dealer.exhaust(peer, header.epoch)
         self.pending[peer] = header
-        if self.clock > self._most_samples:
+        if self.clock > RUNAWAY * self.job.epochs * self._samples:
             self.fail("generate_data() yields far more than count_data() says: it must return after one epoch")
 
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""
         del self.channels[peer]
         self.strangers.discard(peer)
-        self.parked.discard(peer)
+        answer = self.parked.pop(peer, None)
+        if answer and answer.pinned:
+            answer.pinned.owed -= 1
         self.dealer.lose(peer)
 
     def next_step(self) -> list[int]:
         """The workers whose updates make the next step; none where it has to wait."""
-        if not self.synchronous:
-            return list(self.pending)[:1]
-        awaited = [peer for peer in self.channels if peer not in self.pending and self.dealer.outstanding(peer)]
-        return [] if awaited or self.strangers else sorted(self.pending)
+        if self.algorithm.backup_workers:
+            late = [peer for peer, header in self.pending.items() if not self.stepper.accepts(peer, header)]
+            if late:
+                return late
+        return self.quorum.next(self.pending, self.channels, self.strangers)
 
     async def apply(self, step: Sequence[int]) -> None:
         """One step of the centre; the workers are answered before it is accounted for, unless it is a milestone."""
         headers = {peer: self.pending.pop(peer) for peer in step}
         if self.stopping:
-            self.release(step)
+            self.release(dict.fromkeys(step, self.answer(None)))
             return
         arrived = [Arrived(p, h, self.inbox[p], self.inbox[p].sums.tolist()) for p, h in headers.items()]
         before = self.clock
         self.clock += sum(header.samples for header in headers.values())
         self.batches += sum(header.count for header in headers.values())
-        good = [one for one in arrived if self.accepted(one)]
-        lineages = self.step(good, before) if good else []
-        finished, clock, number = self.dealer.finished, self.clock, self.stepper.version - 1
-        due = self.milestones.due(clock, self.batches, finished)
+        good = [one for one in arrived if self.judge.accepts(one, self.stepper)]
+        if self.judge.failure:
+            self.fail(self.judge.failure)
+        lineages, answers = self.step(good, headers, before)
+        number, due = self.stepper.version - 1, self.milestones.due(self.clock, self.batches, self.finished)
         if not due:
-            self.release(step)
+            self.release(answers)
         if good:
-            self.account.add(good, lineages, number, clock)
+            self.account.add(good, lineages, number, self.clock)
         if due:
-            self.stopping |= await self.milestones.reach(clock, self.batches, finished)
-            self.release(step)
+            self.stopping |= await self.milestones.reach(self.clock, self.batches, self.finished)
+            self.release(answers)
 
-    def step(self, arrived: Sequence[Arrived], clock: int) -> list[Lineage]:
-        """A step of the centre, at the rate that the schedule has for the clock before it; where updates came from."""
+    def step(
+        self, good: Sequence[Arrived], headers: dict[int, Header], clock: int
+    ) -> tuple[list[Lineage], dict[int, Answer | None]]:
+        """A step of the centre, at the rate that the schedule has for the clock before it.
+
+        Where updates came from, and how all who sent one are answered.
+        """
+        if not good:
+            return [], {peer: self.unmoved(header) for peer, header in headers.items()}
         began = self.transport.trace.now()
-        if self.optimizer:
-            self.optimizer.scale(self._schedule.factor(clock / self._samples, self._epochs))
-        lineages = self.stepper.step(arrived, len(self.channels))
+        self.stepper.scale(self.job.factor(clock, self._samples))
+        taking = headers if self.algorithm.lockstep else [one.peer for one in good]
+        lineages, pinned = self.stepper.step(good, len(self.channels), len(taking))
         samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
         self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
-        return lineages
+        moved = Answer(Kind.REPLY, self._reply_bytes, clock if self.algorithm.lockstep else None, pinned)
+        answer = None if self.algorithm.pull_first else moved
+        return lineages, {p: answer if p in taking else self.unmoved(header) for p, header in headers.items()}
 
-    def accepted(self, one: Arrived) -> bool:
-        """Whether this update is to be applied; refused ones are counted, and too many in a row end the job."""
-        if one.finite:
-            self._bad_in_a_row = 0 if one.header.samples else self._bad_in_a_row
-            return one.header.samples > 0
-        self.recorder.refused(one.peer, one.header.samples)
-        self._bad_in_a_row += 1
-        self._refused += 1
-        if self._refused.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log
-            LOG.warning("an update of rank %d is inf or nan and refused: %d until now", one.peer, self._refused)
-        if self._bad_in_a_row >= MOST_BAD_UPDATES:
-            self.fail(
-                f"{MOST_BAD_UPDATES} updates in a row were inf or nan, the last from rank {one.peer}: lower --lr, "
-                "or look for such values in the data"
-            )
-        return False
+    def unmoved(self, header: Header) -> Answer | None:
+        """How an update is answered that was not part of a step; None where its sender expects nothing."""
+        if self.algorithm.pull_first and header.nbytes > HEADER_BYTES:
+            return None
+        fresh = self.algorithm.reply_is_weights or (header.samples and not self.algorithm.lockstep)
+        return self.answer(Kind.WEIGHTS if fresh else None)
 
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""
         self.failure, self.stopping = TrainingError(reason), True
 
-    def release(self, step: Sequence[int]) -> None:
-        """Make room for these workers' next messages, and answer."""
-        for peer in step:
+    def release(self, answers: dict[int, Answer | None]) -> None:
+        """Make room for these workers' next messages, and answer those who are owed something."""
+        for peer, answer in answers.items():
             if peer in self.channels:
                 self.channels[peer].post()
-                self.parked.add(peer)
+                if answer:
+                    self.parked[peer] = answer
         self.serve()
 
     def serve(self) -> None:
         """Answer the parked workers that there is an answer for."""
-        if self.synchronous and self.strangers:
+        if self.algorithm.synchronous and self.strangers:
             return
-        for peer in sorted(self.parked):
-            if self.reply(peer):
-                self.parked.discard(peer)
+        moved = True
+        while moved:  # in lockstep, one who has no batch is answered once another one has
+            moved = False
+            for peer in sorted(self.parked):
+                if self.reply(peer, self.parked[peer]):
+                    del self.parked[peer]
+                    moved = self.algorithm.lockstep
 
-    def reply(self, peer: int) -> bool:
-        """Send weights and perhaps a range, or stop; False where the worker has to wait."""
-        if self.stopping or self.dealer.finished:
+    def reply(self, peer: int, answer: Answer) -> bool:
+        """Send what is owed and perhaps a range, or stop; False where the worker has to wait."""
+        if self.stopping or self.finished:
             self.channels[peer].send(Header(Kind.STOP), self.transport.storage(HEADER_BYTES))
             return True
         outstanding = self.dealer.outstanding(peer)
         dealt = self.dealer.grant(peer) if outstanding < self._low_water + self.dealer.ahead(peer) else None
-        if not outstanding and dealt is None:
+        if not outstanding and dealt is None and not (self.algorithm.lockstep and self.dealer.busy):
             return False
         if dealt:
             LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
-        dealt = dealt or Range(0, 0, 0)
-        header = Header(
-            Kind.REPLY,
-            version=self.stepper.version,
-            nbytes=self._nbytes,
-            epoch=dealt.epoch,
-            first=dealt.first,
-            count=dealt.count,
-        )
-        self.stepper.centre.send(self.channels[peer], header)
-        self.recorder.replied(peer, header.nbytes)
+        self.send(peer, answer, dealt or Range(0, 0, 0))
         return True
+
+    def send(self, peer: int, answer: Answer, dealt: Range) -> None:
+        clock = self.clock if answer.clock is None else answer.clock
+        header = Header(
+            answer.kind, version=self.stepper.version, samples=clock, nbytes=answer.nbytes,
+            epoch=dealt.epoch, first=dealt.first, count=dealt.count,
+        )  # fmt: skip
+        channel, centre = self.channels[peer], self.stepper.centre
+        if answer.pinned:
+            centre.send(channel, header, answer.pinned)
+        elif answer.nbytes > HEADER_BYTES:
+            centre.send_current(channel, header)
+            self.stepper.answered(peer)
+        else:
+            channel.send(header, self.transport.storage(HEADER_BYTES))
+        self.recorder.replied(peer, header.nbytes)
+
+
+#: What workers ask for, and what they are answered; None for a range of batches alone.
+QUESTIONS: dict[Kind, Kind | None] = {Kind.HELLO: Kind.WEIGHTS, Kind.REQUEST: Kind.REPLY, Kind.IDLE: None}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nnlo.comm.base import Source, Task, Transport
-from nnlo.roles.centre import Centre
+from nnlo.flat import Arena
+from nnlo.roles.marks import Marks
 from nnlo.roles.setup import Setup
 from nnlo.roles.validator import Snapshot, Validator
 from nnlo.training.callbacks import Callbacks
@@ -21,6 +21,21 @@ class Owner(Protocol):
     """Whom callbacks tell to stop."""
 
     stop_training: bool
+
+
+class HasArena(Protocol):
+    """What weights are read from."""
+
+    @property
+    def arena(self) -> Arena: ...
+
+
+class Learning(Protocol):
+    """Who knows the rate of the last step, and the algorithm's figures of the epoch that ends."""
+
+    @property
+    def rate(self) -> float: ...
+    def report(self) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -40,12 +55,13 @@ class Milestones:
     """
 
     def __init__(
-        self, transport: Transport, job: Job, setup: Setup, centre: Centre, recorder: Recorder,
-        callbacks: Callbacks, owner: Owner, history: dict[str, Any], rate: Callable[[], float],
+        self, transport: Transport, job: Job, setup: Setup, centre: HasArena, recorder: Recorder,
+        callbacks: Callbacks, owner: Owner, history: dict[str, Any], learning: Learning,
     ) -> None:  # fmt: skip
         self._transport, self._job, self._centre = transport, job, centre
         self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history
-        self.samples, self._rate = setup.intake.samples, rate
+        self.samples, self._learning = setup.intake.samples, learning
+        self._marks = Marks(self.samples, job.epochs, job.validate_every)
         self.snapshot = Snapshot(setup.module, setup.layout)
         dtype = setup.layout.dtype
         feed = setup.validation.feed(dtype) if setup.validation else None
@@ -53,28 +69,18 @@ class Milestones:
         self._validates = feed is not None
         self._validator = Validator(setup.module, job.loss, job.metrics, feed, training)
         self._val_samples = (setup.validation.samples or 0) if setup.validation else 0
-        self.epochs_closed = 0
-        self._validated_batches = 0
         self._under_way: UnderWay | None = None
 
-    def epoch_due(self, clock: int, finished: bool) -> bool:
-        """Whether the clock (samples) has passed the end of an epoch; the last ends when all is done."""
-        left = self._job.epochs - self.epochs_closed
-        return left > 0 and (finished or (left > 1 and clock >= (self.epochs_closed + 1) * self.samples))
-
     def due(self, clock: int, batches: int, finished: bool) -> bool:
-        every = self._job.validate_every
-        inside = every is not None and batches // every > self._validated_batches // every
-        return inside or self.epoch_due(clock, finished)
+        return self._marks.due(clock, batches, finished)
 
     async def reach(self, clock: int, batches: int, finished: bool) -> bool:
         """Pass a point; returns whether training is to stop here."""
         await self.settle()
         entry = None
-        if self.epoch_due(clock, finished):
-            self.epochs_closed = self._job.epochs if finished else self.epochs_closed + 1
-            entry = self._recorder.close_epoch(self.epochs_closed, clock, self._rate())
-        self._validated_batches = batches
+        if self._marks.take(clock, batches, finished):
+            entry = self._recorder.close_epoch(self._marks.epochs_closed, clock, self._learning.rate)
+            entry.update(self._learning.report())
         self.snapshot.take(self._centre.arena)
         self._begin(entry, clock)
         return self._owner.stop_training

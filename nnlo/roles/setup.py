@@ -12,7 +12,7 @@ from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.feed import Batch, as_batch
 from nnlo.errors import OptionsError
-from nnlo.flat import Arena, Layout
+from nnlo.flat import Layout
 from nnlo.model import GradientStep, check_amp, check_fit, user_code
 from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
@@ -30,9 +30,6 @@ class Setup:
     groups: tuple[Group, ...]
     intake: Intake
     validation: Validation | None
-
-    def arena_bytes(self, job: Job) -> int:
-        return Arena.nbytes(self.layout, len(job.metric_names))
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:
@@ -52,6 +49,7 @@ def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Gro
     if not isinstance(module, nn.Module):
         raise OptionsError(f"build_model() must return a torch module, not {type(module).__name__}")
     layout = Layout.of(module)
+    job.algorithm.wire(layout)
     if sample is not None:
         try_on(job, module, as_batch(sample.x, sample.y, layout.dtype))
     return module, layout, checked_groups(job, module, layout)
@@ -69,7 +67,7 @@ def checked_groups(job: Job, module: nn.Module, layout: Layout) -> tuple[Group, 
     with user_code("param_groups()"):
         groups = groups_of(module, layout, job.builder.param_groups(module))
     if groups and job.optimizer is None:
-        raise OptionsError("the model has param_groups(), and this --mode has no optimizer on the master to heed them")
+        raise OptionsError("the model has param_groups(), and this --mode has no --optimizer to heed them")
     if groups and job.optimizer is not None:
         job.optimizer.build(torch.empty(layout.numel), groups)
     return groups

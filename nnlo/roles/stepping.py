@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from nnlo.algos import Lineage, ServerAlgorithm, Update
+from nnlo.algos import Lineage, Place, ServerAlgorithm, Update
 from nnlo.comm.messages import Flag, Header
 from nnlo.flat import Arena
-from nnlo.optim import FlatOptimizer
-from nnlo.roles.centre import Centre
+from nnlo.roles.centre import Centre, Pinned, Ring
+from nnlo.roles.wires import Wires
 
 
 @dataclass(frozen=True)
@@ -29,27 +32,80 @@ class Arrived:
 
 
 class Stepper:
-    """Applies updates to the centre's weights; `version` counts the steps."""
+    """Applies updates to the centre's weights; `version` counts the steps. `storage` gives memory to send from."""
 
-    def __init__(self, make: Callable[[], Arena], algorithm: ServerAlgorithm, optimizer: FlatOptimizer | None) -> None:
-        self.centre, self.version = Centre(make), 0
-        self._algorithm = algorithm
-        self._state = algorithm.init_master(self.centre.arena.vector, optimizer)
+    def __init__(
+        self, storage: Callable[[int], Tensor], wires: Wires, algorithm: ServerAlgorithm, place: Place
+    ) -> None:
+        self.centre, self.version = Centre(lambda: wires.weights(storage(wires.weights_bytes))), 0
+        self.replies = Ring(lambda: wires.reply(storage(wires.reply_bytes)))
+        self._wires, self._algorithm = wires, algorithm
+        self._decoded: list[Tensor] = []
+        self._reply_state = wires.down.init(place.seed) if wires.down else None
+        self.state = algorithm.init_master(self.centre.arena.vector, place)
+        self.factor = 1.0
 
-    def step(self, arrived: Sequence[Arrived], workers: int) -> list[Lineage]:
-        """One step from these updates, of so many `workers` in all; where each came from."""
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step or, where the workers have one of their own, theirs."""
+        if not math.isnan(self._algorithm.rate):
+            return self._algorithm.rate * self.factor
+        optimizer = self.state.get("optimizer")
+        return optimizer.lr if optimizer else math.nan
+
+    def scale(self, factor: float) -> None:
+        """The schedule's factor of the learning rate from now on."""
+        self.factor = factor
+        self._algorithm.scale(factor, self.state)
+
+    def lineage(self, peer: int, header: Header) -> Lineage:
+        return Lineage(peer, header.version, self.version - header.version, header.samples)
+
+    def accepts(self, peer: int, header: Header) -> bool:
+        """Whether the algorithm lets this update be applied now."""
+        return self._algorithm.accepts(self.lineage(peer, header), self.state)
+
+    def step(self, arrived: Sequence[Arrived], workers: int, owed: int) -> tuple[list[Lineage], Pinned | None]:
+        """One step from these updates, of so many `workers` in all.
+
+        Where each came from, and what so many senders are to be answered: None for the centre's weights.
+        """
+        kept = self.centre.freeze(owed) if self._algorithm.answers_before else None
         arena = self.centre.writable()
-        lineages = [self._lineage(one) for one in arrived]
-        pairs = zip(arrived, lineages, strict=True)
-        merged = self._algorithm.merge([Update(one.arena.vector, lineage) for one, lineage in pairs])
-        self._algorithm.step(arena.vector, merged, lineages, self._state)
+        lineages = [self.lineage(one.peer, one.header) for one in arrived]
+        updates = [Update(self._vector(i, one), lineages[i]) for i, one in enumerate(arrived)]
+        merged = self._algorithm.merge(updates, arena.vector, self.state)
+        reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
         self._merge_buffers(arena, arrived, 1.0 if self._algorithm.synchronous else 1.0 / workers)
         self.version += 1
-        return lineages
+        return lineages, self._encoded(reply, arena, owed) if self._wires.down else kept
 
-    def _lineage(self, one: Arrived) -> Lineage:
-        read = one.header.version
-        return Lineage(one.peer, read, self.version - read, one.header.samples)
+    def _vector(self, place: int, one: Arrived) -> Tensor:
+        """What the update says; decoded into memory of its own where it came encoded."""
+        if self._wires.up is None:
+            return one.arena.vector
+        if place == len(self._decoded):
+            self._decoded.append(torch.empty_like(self.centre.arena.vector))
+        self._wires.up.decode(one.arena.payload, self._decoded[place])
+        return self._decoded[place]
+
+    def _encoded(self, reply: Tensor, arena: Arena, owed: int) -> Pinned:
+        pinned = self.replies.fresh()
+        pinned.owed = owed
+        assert self._wires.down is not None and self._reply_state is not None
+        self._wires.down.encode(reply, pinned.arena.payload, self._reply_state)
+        pinned.arena.buffers.copy_(arena.buffers)
+        pinned.arena.counters.copy_(arena.counters)
+        self.replies.back(pinned)
+        return pinned
+
+    def answered(self, peer: int) -> None:
+        """A worker has just been sent the centre's weights."""
+        self._algorithm.answered(peer, self.centre.arena.vector, self.state)
+
+    def report(self) -> dict[str, Any]:
+        """The algorithm's figures of the epoch that ends now."""
+        return self._algorithm.report(self.state)
 
     def _merge_buffers(self, arena: Arena, arrived: Sequence[Arrived], weight: float) -> None:
         """Float buffers move by `weight` towards the mean of the senders', by samples.

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 
 import torch
 from torch import Tensor
 
 from nnlo.comm.base import Transport
 from nnlo.comm.messages import Flag, Header, Kind
+from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
-from nnlo.data.feed import Batch, Tensors
 from nnlo.errors import ProtocolError
-from nnlo.flat import HEADER_BYTES, Arena, Flat
-from nnlo.model import GradientStep, ScaledStep, evaluate
-from nnlo.roles.prefetch import Prefetch
+from nnlo.flat import HEADER_BYTES
+from nnlo.roles.computing import Computing, Work, finite
 from nnlo.roles.setup import Setup
+from nnlo.roles.wires import Wires
 from nnlo.training.job import Job
 
 MASTER = 0
@@ -34,32 +31,37 @@ class Worker:
     """
 
     def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:
-        self.transport, self.algorithm, layout = transport, job.algorithm, setup.layout
-        self.channel = transport.channel(transport.peers[MASTER], EXCHANGE, setup.arena_bytes(job))
-        self.down = Arena(layout, len(job.metric_names), self.channel.incoming)
-        self.up = Arena(layout, len(job.metric_names), self.channel.outgoing)
-        self.x = self.down.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.down.vector)
-        self.gradient = self.up.vector if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
-        self.flat = Flat(setup.module, layout, self.x, self.gradient, self.up.buffers)
-        self.state = self.algorithm.init(self.x, self.up.vector)
-        step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
-        self.step = ScaledStep(step, self.gradient) if job.amp is torch.float16 else step
-        self.prefetch = Prefetch(transport, setup.intake.feed(layout.dtype))
-        self.version = 0
+        self.transport, self.algorithm = transport, job.server
+        wires = Wires(job.server, setup.layout, len(job.metric_names))
+        self.channel = transport.channel(transport.peers[MASTER], EXCHANGE, wires.weights_bytes)
+        self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
+        self.up = wires.update(transport.storage(wires.update_bytes))
+        place = job.place(transport.rank, transport.size - 1, setup.layout, setup.groups)
+        self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
+        self.x = self.weights.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.update)
+        self.gradient = self.update if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
+        self.compressor = Compressor(wires.up, self.algorithm.feedback, place.stream) if wires.up else None
+        self.decoded = wires.down and (wires.down, torch.zeros_like(self.x))
+        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
+        self.state = self.algorithm.init(self.x, self.update, place)
+        self._factor = partial(job.factor, samples=setup.intake.samples)
+        self.version, self.factor = 0, 1.0
 
     async def run(self) -> None:
         """Train until the master says stop."""
         reply = await self.exchange(Header(Kind.HELLO))
         while reply.kind is not Kind.STOP:
             self.take_in(reply)
-            reply = await self.exchange(await self.work())
-        self.channel.send(Header(Kind.BYE))
+            header = await self.work()
+            asks = self.algorithm.pull_first and header.nbytes > HEADER_BYTES
+            reply = await (self.pull_then_push(header) if asks else self.exchange(header))
+        await self.send(Header(Kind.BYE))
 
     async def exchange(self, header: Header) -> Header:
-        trace = self.transport.trace
-        began = trace.now()
+        """Send a message; its answer."""
+        trace, began = self.transport.trace, self.transport.trace.now()
         self.channel.post()
-        sent = self.channel.send(header)
+        sent = self.channel.send(header, self.up.storage)
         waited = trace.now()
         await self.transport.wait([self.channel])
         trace.add("reply wait", waited)
@@ -71,72 +73,87 @@ class Worker:
         trace.add("exchange", began, header.nbytes, header.version, reply.version)
         return reply
 
+    async def send(self, header: Header) -> None:
+        """Send a message that is not answered."""
+        sent = self.channel.send(header, self.up.storage)
+        if not sent.ready:
+            await self.transport.wait([sent])
+
+    async def pull_then_push(self, header: Header) -> Header:
+        """Take in the centre's weights, send the update that they make; what says how to go on."""
+        reply = await self.exchange(Header(Kind.REQUEST, version=self.version))
+        if reply.kind is Kind.STOP:
+            return reply
+        self.take_in(reply)
+        update = self.sealed(header)
+        if update.nbytes == HEADER_BYTES:
+            return await self.exchange(update)
+        await self.send(update)
+        if self.computing.prefetch.ranges:
+            return Header(Kind.REPLY)
+        return await self.exchange(Header(Kind.IDLE, version=self.version))
+
     def take_in(self, reply: Header) -> None:
-        if reply.kind is not Kind.REPLY:
+        if reply.kind not in (Kind.REPLY, Kind.WEIGHTS):
             raise ProtocolError(f"rank {self.transport.id} expected a reply, not {reply.kind.name}")
         if reply.nbytes > HEADER_BYTES:
             self.version = reply.version
-            self.algorithm.receive(self.x, self.down.vector, self.state)
-            self.up.buffers.copy_(self.down.buffers)
-            self.flat.write_counters(self.down.counters)
+            self.scale(self._factor(reply.samples))
+            if reply.kind is Kind.WEIGHTS:
+                self.algorithm.start(self.x, self.weights.vector, self.state)
+            else:
+                self.algorithm.receive(self.x, self.vector(), self.state)
+            body = self.weights if reply.kind is Kind.WEIGHTS else self.reply
+            self.up.buffers.copy_(body.buffers)
+            self.computing.flat.write_counters(body.counters)
         if reply.count:
-            self.prefetch.add(Range(reply.epoch, reply.first, reply.count))
+            self.computing.prefetch.add(Range(reply.epoch, reply.first, reply.count))
+
+    def vector(self) -> Tensor:
+        """What the reply says."""
+        if not self.decoded:
+            return self.weights.vector
+        codec, out = self.decoded
+        codec.decode(self.reply.payload, out)
+        return out
+
+    def scale(self, factor: float) -> None:
+        """The schedule's factor from now on; residuals of gradients that are still to be sent keep their worth."""
+        if factor != self.factor:
+            if self.compressor and self.algorithm.sends_gradient and factor > 0:
+                self.compressor.rescale(self.factor / factor)
+            self.algorithm.scale(factor, self.state)
+            self.factor = factor
 
     async def work(self) -> Header:
         """Compute one update, from at most `sync_every` batches of one range; its header."""
-        self.up.sums.zero_()
-        first = self.prefetch.ranges[0]
-        busy, samples, count, flags = 0.0, 0, 0, Flag.NONE
-        while count < min(self.algorithm.sync_every, first.count):
-            batch = await self.prefetch.next()
-            if batch is None:
-                flags = Flag.EXHAUSTED
-                break
-            began = self.transport.clock()
-            await self.transport.compute(partial(self.compute, batch), batch.samples)
-            busy += self.transport.clock() - began
-            self.transport.trace.add("compute", began, batch.samples)
-            samples, count = samples + batch.samples, count + 1
-        busy_us = round(1e6 * busy)
-        header = Header(Kind.UPDATE, flags, self.version, samples, 0, first.epoch, first.first, count, busy_us)
-        return self.sealed(header) if samples else replace(header, nbytes=HEADER_BYTES)
+        if not self.computing.prefetch.ranges:  # where every worker takes part in every step
+            return Header(Kind.UPDATE, version=self.version)
+        algorithm, x, state = self.algorithm, self.x, self.state
+        done = await self.computing.work(
+            algorithm.sync_every,
+            lambda samples: algorithm.probe(x, state),
+            lambda samples: algorithm.local(x, self.gradient, samples, state),
+        )
+        header = self.header_of(done)
+        return self.sealed(header) if done.samples and not algorithm.pull_first else header
 
-    def compute(self, batch: Batch) -> None:
-        self.gradient.zero_()
-        self.step(batch.x, batch.y, self.up.sums)
-        self.algorithm.local(self.x, self.gradient, batch.samples, self.state)
+    def header_of(self, done: Work) -> Header:
+        flags = Flag.EXHAUSTED if done.ended else Flag.NONE
+        nbytes = len(self.up.storage) if done.samples else HEADER_BYTES
+        return Header(
+            Kind.UPDATE, flags, self.version, done.samples, nbytes, done.epoch, done.first, done.count, done.busy_us
+        )
 
     def sealed(self, header: Header) -> Header:
         """Put the update into the arena; one that is not finite is told by its header alone."""
         update = self.algorithm.send(self.x, self.state)
-        self.flat.gather(self.up.counters)
+        self.computing.flat.gather(self.up.counters)
         if not (finite(update) and finite(self.up.buffers)):
+            self.algorithm.dropped(self.x, self.state)
             return replace(header, flags=header.flags | Flag.NON_FINITE, nbytes=HEADER_BYTES)
-        if update.data_ptr() != self.up.vector.data_ptr():
+        if self.compressor:
+            self.algorithm.sent(self.x, self.compressor.encode(update, self.up.payload), self.state)
+        elif update.data_ptr() != self.up.vector.data_ptr():
             self.up.vector.copy_(update)
-        return replace(header, nbytes=len(self.up.storage))
-
-
-def measured(job: Job, setup: Setup) -> dict[str, float]:
-    """Loss and metrics of the weights that a worker had last, on its share of the training samples, and how many.
-
-    The number alone where the share is empty. Raises DataError.
-    """
-    batches, samples = setup.intake.measured.batches(setup.layout.dtype), 0
-    first = next(batches, None)
-    if first is None:
-        return {"samples": 0}
-
-    def counted() -> Iterator[tuple[Tensors, Tensors]]:
-        nonlocal samples
-        for batch in chain([first], batches):
-            samples += batch.samples
-            yield batch.x, batch.y
-
-    figures = evaluate(setup.module, counted(), job.loss, job.metrics)
-    return {"samples": samples, **figures}
-
-
-def finite(vector: Tensor) -> bool:
-    """Whether no element is inf or nan: a sum tells in one pass, unless finite values overflow it."""
-    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())
+        return header

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from nnlo.algos import MODES, ServerAlgorithm
+from nnlo.algos import MODES, Algorithm
 from nnlo.errors import OptionsError
 from nnlo.model import get_amp, get_loss, get_metrics
 from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
@@ -50,7 +50,7 @@ class Algo:
         self.loss = get_loss(loss)
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
-        self.algorithm: ServerAlgorithm = kind.build(self.mode_options)
+        self.algorithm: Algorithm = kind.build(self.mode_options)
         self.amp = get_amp(amp)
         clip = Clip(clip_norm, clip_value)
         self.optimizer = self._optimizer(optimizer, options, fused, clip) if kind.needs_optimizer else None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 
-from nnlo.algos import ServerAlgorithm
+from nnlo.algos import Algorithm, CollectiveAlgorithm, Place, ServerAlgorithm
 from nnlo.data.base import Data
+from nnlo.flat import Layout
 from nnlo.model import Loss, Metric, ModelBuilder
-from nnlo.optim import OptimizerSpec, Schedule
+from nnlo.optim import Group, OptimizerSpec, Schedule
 from nnlo.topology import Topology
+from nnlo.training.seeds import Purpose, derived
 
+#: Updates in a row that are not finite and end a job, where no number is asked for.
+MAX_BAD_UPDATES = 10
 #: Bytes of samples shuffled together where no buffer is asked for.
 BUFFER_BYTES = 32 << 20
 
@@ -24,8 +29,9 @@ class Job:
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
     of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
-    the centre is measured on the training samples, and each worker on its share of them. `topology`: what the ranks
-    are; `team_backend`: what those of one worker add up their gradients with.
+    the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
+    in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
+    worker add up their gradients with.
     """
 
     data: Data
@@ -33,7 +39,7 @@ class Job:
     train_files: list[str]
     val_files: list[str]
     builder: ModelBuilder
-    algorithm: ServerAlgorithm
+    algorithm: Algorithm
     optimizer: OptimizerSpec | None
     loss: Loss
     metrics: tuple[Metric, ...]
@@ -48,7 +54,34 @@ class Job:
     model_accuracy: bool = False
     worker_accuracy: bool = False
     team_backend: str = "mpi"
+    max_bad_updates: int = MAX_BAD_UPDATES
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         return ("loss", *(metric.name for metric in self.metrics))
+
+    @property
+    def server(self) -> ServerAlgorithm:
+        """The algorithm, where its pattern is that of a server."""
+        assert isinstance(self.algorithm, ServerAlgorithm)
+        return self.algorithm
+
+    @property
+    def collective(self) -> CollectiveAlgorithm:
+        """The algorithm, where its pattern is that of a collective."""
+        assert isinstance(self.algorithm, CollectiveAlgorithm)
+        return self.algorithm
+
+    def place(self, index: int, workers: int, layout: Layout, groups: tuple[Group, ...]) -> Place:
+        """Where the algorithm's state is made: on the master (0) or on one of its `workers`."""
+        return Place(index, workers, layout, derived(self.seed, Purpose.ALGORITHM), self.optimizer, groups)
+
+    def factor(self, clock: int, samples: int) -> float:
+        """What the schedule multiplies rates by, where the master's clock is at `clock`, with `samples` an epoch."""
+        return self.schedule.factor(clock / samples, self.epochs)
+
+    def base_rate(self, layout: Layout, groups: tuple[Group, ...]) -> float:
+        """The learning rate that schedules multiply: the workers' own, or else that of `--optimizer`."""
+        if not math.isnan(self.algorithm.rate) or self.optimizer is None:
+            return self.algorithm.rate
+        return self.optimizer.build(torch.zeros(layout.numel, dtype=layout.dtype), groups).lr

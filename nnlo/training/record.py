@@ -8,7 +8,7 @@ from typing import Any
 
 Entry = dict[str, Any]
 
-COUNTS = ("epoch", "seconds", "samples", "updates", "refused", "refused_samples", "bytes_up", "bytes_down")
+COUNTS = ("epoch", "seconds", "samples", "updates", "refused", "refused_samples", "late", "bytes_up", "bytes_down")
 NOT_FIGURES = frozenset((*COUNTS, "staleness", "samples_per_second", "lr", "ranks"))
 """What an entry holds beside its loss and metrics."""
 
@@ -41,7 +41,7 @@ class Recorder:
         self._began = self.seconds()
         self._tallies: dict[int, Tally] = {}
         self._delays: dict[int, int] = {}
-        self._steps = self._refused_samples = 0
+        self._steps = self._refused_samples = self._late = 0
 
     def _tally(self, worker: int) -> Tally:
         return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
@@ -74,6 +74,12 @@ class Recorder:
         self._tally(worker).refused += 1
         self._refused_samples += samples
 
+    def late(self, worker: int, samples: int) -> None:
+        """An update of `worker` was not applied, since it came too late."""
+        self._tally(worker)
+        self._refused_samples += samples
+        self._late += 1
+
     def replied(self, worker: int, nbytes: int) -> None:
         """A message of `nbytes` bytes went down to `worker`."""
         self._tally(worker).bytes_down += nbytes
@@ -94,6 +100,7 @@ class Recorder:
             "updates": self._steps,
             "refused": sum(tally.refused for tally in tallies),
             "refused_samples": self._refused_samples,
+            "late": self._late,
             **self._means(tallies),
             "staleness": staleness(self._delays),
             "bytes_up": sum(tally.bytes_up for tally in tallies),

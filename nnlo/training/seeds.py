@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     RANK = 1  # dropout and whatever user code draws: one stream a rank
     SHUFFLE = 2  # the order of the samples: the same on every rank
     SPLIT = 3  # which samples validate: the same on every rank
+    ALGORITHM = 4  # what modes and codecs draw: a stream a rank, and one that all have in common
 
 
 def derived(seed: int, purpose: Purpose, peer: int = 0) -> int:

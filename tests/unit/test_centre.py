@@ -12,8 +12,9 @@ from nnlo import Algo
 from nnlo.comm.base import Channel, Send
 from nnlo.comm.costs import Costs
 from nnlo.comm.messages import Header, Kind
-from nnlo.comm.virtual import VirtualWorld
-from nnlo.comm.virtual_transport import VirtualChannel, VirtualSend, VirtualTransport
+from nnlo.comm.virtual import Process, VirtualWorld
+from nnlo.comm.virtual_collective import Done
+from nnlo.comm.virtual_transport import VirtualChannel
 from nnlo.flat import Arena, Layout
 from nnlo.roles.centre import Centre
 from tests.jobs import Rows, labelled, train_here
@@ -72,7 +73,7 @@ class Made:
     def send(self, first: int = 0) -> tuple[Leaving, Arena]:
         """A reply leaves from the current memory; those of equal `first` have equal headers."""
         channel = Notes()
-        self.centre.send(channel, Header(Kind.REPLY, nbytes=Arena.nbytes(LAYOUT, 1), first=first))
+        self.centre.send_current(channel, Header(Kind.REPLY, nbytes=Arena.nbytes(LAYOUT, 1), first=first))
         (send,) = channel.sends
         return send, self.centre.arena
 
@@ -138,23 +139,23 @@ def test_any_order_of_steps_messages_and_departures(order: list[int]) -> None:
 @pytest.mark.parametrize("options", [{}, {"synchronous": True}])
 def test_no_reply_changes_on_its_way(options: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """Over slow links; the memory of a message is looked at again when it has left."""
-    sent: dict[VirtualSend, tuple[torch.Tensor, torch.Tensor]] = {}
+    sent: dict[Done, tuple[torch.Tensor, torch.Tensor]] = {}
     changed = []
-    send, finish = VirtualChannel.send_written, VirtualSend.finish
+    send, finish = VirtualChannel.send_written, Done.finish
 
     def sending(self: VirtualChannel, memory: torch.Tensor, nbytes: int) -> Send:
         leaving = send(self, memory, nbytes)
         sent[leaving] = memory[:nbytes], memory[:nbytes].clone()
         return leaving
 
-    def finishing(self: VirtualSend, transport: VirtualTransport) -> None:
+    def finishing(self: Done, world: VirtualWorld, process: Process) -> None:
         there, then = sent.pop(self)
         if not torch.equal(there, then):
             changed.append(self)
-        finish(self, transport)
+        finish(self, world, process)
 
     monkeypatch.setattr(VirtualChannel, "send_written", sending)
-    monkeypatch.setattr(VirtualSend, "finish", finishing)
+    monkeypatch.setattr(Done, "finish", finishing)
     trained(options)
     assert changed == [] and len(sent) < 10
 

@@ -1,0 +1,116 @@
+"""Rank 0 where workers exchange among themselves: validates, keeps the history, decides when to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlo.algos import Lineage
+from nnlo.comm.base import Transport
+from nnlo.comm.messages import Flag, Header, Kind
+from nnlo.errors import NnloError, ProtocolError, TrainingError
+from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.roles.account import Account
+from nnlo.roles.judge import Judge
+from nnlo.roles.milestones import Milestones, Owner
+from nnlo.roles.peer import REPORTS, snapshot_bytes, weights_start
+from nnlo.roles.round import Told, record_size
+from nnlo.roles.setup import Setup
+from nnlo.roles.stepping import Arrived
+from nnlo.training.callbacks import Callbacks
+from nnlo.training.history import History
+from nnlo.training.job import Job
+from nnlo.training.record import Recorder
+
+
+class Chair:
+    """Takes no part in the maths: the first worker reports every round, and shows the weights at the run's points."""
+
+    def __init__(
+        self, transport: Transport, job: Job, setup: Setup, callbacks: Callbacks, owner: Owner, history: History
+    ) -> None:
+        self.transport, self.job = transport, job
+        self.workers, self._samples = transport.peers[1:], setup.intake.samples
+        self.channel = transport.channel(self.workers[0], REPORTS, snapshot_bytes(setup, job, len(self.workers)))
+        self._record_size = record_size(len(job.metric_names))
+        self.arena = Arena(setup.layout, len(self.workers) * self._record_size, self.channel.incoming)
+        self._base = job.base_rate(setup.layout, setup.groups)
+        self._began = transport.clock()
+        self.recorder = Recorder(job.metric_names, self.seconds)
+        self.account = Account(self.recorder, callbacks, self._samples)
+        self.judge = Judge(self.recorder, job.max_bad_updates)
+        self.milestones = Milestones(transport, job, setup, self, self.recorder, callbacks, owner, history, self)
+        self.milestones.snapshot.put(self.arena)
+        self.clock = self.batches = self.steps = 0
+        self.rate = self._base
+        self.finished = self.over = False
+        self.failure: NnloError | None = None
+
+    def seconds(self) -> float:
+        """The training clock."""
+        return self.transport.clock() - self._began
+
+    def report(self) -> dict[str, Any]:
+        """The algorithm's figures of the epoch that ends now."""
+        return {}
+
+    async def run(self) -> None:
+        """Hand out the first weights, then listen until all epochs are done or it is time to stop."""
+        await self.transport.split(None)
+        await self.transport.wait([self.transport.broadcast(self.arena.storage[weights_start(self.arena) :], 0)])
+        while not self.over:
+            self.channel.post()
+            await self.arrival()
+            header = self.channel.take()
+            self.take(header)
+            if header.kind is Kind.SNAPSHOT:
+                await self.point(header)
+        await self.milestones.settle()
+        self.milestones.snapshot.take(self.arena)
+
+    async def arrival(self) -> None:
+        """Wait for a message, and take in validations that end meanwhile."""
+        while not self.channel.ready:
+            began = self.transport.trace.now()
+            await self.transport.wait([self.channel, *self.milestones.sources()])
+            self.transport.trace.add("idle", began)
+            self.milestones.collect()
+
+    def take(self, header: Header) -> None:
+        """Take in what the workers did in a round."""
+        if header.kind not in (Kind.REPORT, Kind.SNAPSHOT):
+            raise ProtocolError(f"rank 0 got {header.kind.name} from rank {self.channel.peer}")
+        records = self.arena.sums.view(len(self.workers), self._record_size).tolist()
+        told = dict(zip(self.workers, map(Told.read, records), strict=True))
+        self.rate = self._base * self.job.factor(self.clock, self._samples)
+        self.clock += sum(one.samples + one.refused for one in told.values())
+        self.batches += sum(one.count for one in told.values())
+        dropped = bool(header.flags & Flag.NON_FINITE)
+        good = [self.arrived(peer, one) for peer, one in told.items() if one.samples]
+        for peer, one in told.items():
+            if one.refused or (dropped and one.samples):
+                self.judge.refuse(peer, one.refused + one.samples)
+        if good and not dropped:
+            self.judge.good()
+            lineages = [Lineage(one.peer, self.steps, 0, one.header.samples) for one in good]
+            self.account.add(good, lineages, self.steps, self.clock)
+            self.steps += 1
+            self.transport.trace.add(
+                "step", self.transport.trace.now(), self.steps, len(good), sum(one.samples for one in lineages), 0
+            )
+        for peer, one in told.items():
+            self.recorder.replied(peer, one.bytes_down)
+        if self.judge.failure:
+            self.failure = TrainingError(self.judge.failure)
+
+    def arrived(self, peer: int, told: Told) -> Arrived:
+        """A worker's part of a round, as an update of its own."""
+        busy = round(1e6 * told.busy)
+        header = Header(Kind.UPDATE, samples=told.samples, nbytes=told.bytes_up, count=told.count, busy_us=busy)
+        return Arrived(peer, header, self.arena, told.sums)
+
+    async def point(self, header: Header) -> None:
+        """Pass a point of the run, and tell the workers whether to go on."""
+        self.finished = bool(header.count)
+        stop = bool(self.failure) or await self.milestones.reach(self.clock, self.batches, self.finished)
+        self.over = stop or self.finished
+        self.channel.send(Header(Kind.STOP if stop else Kind.REPLY), self.transport.storage(HEADER_BYTES))

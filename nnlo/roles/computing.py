@@ -1,0 +1,82 @@
+"""What every rank that trains computes with: the model laid out flat, its batches, its gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from nnlo.comm.base import Transport
+from nnlo.data.feed import Batch
+from nnlo.flat import Arena, Flat
+from nnlo.model import GradientStep, ScaledStep
+from nnlo.roles.prefetch import Prefetch
+from nnlo.roles.setup import Setup
+from nnlo.training.job import Job
+
+
+@dataclass
+class Work:
+    """What was computed for one update: batches `first` to `first + count - 1` of an epoch and what they held.
+
+    `ended`: the rank's own generator came to its end.
+    """
+
+    epoch: int
+    first: int
+    count: int = 0
+    samples: int = 0
+    busy: float = 0.0
+    ended: bool = False
+
+    @property
+    def busy_us(self) -> int:
+        return round(1e6 * self.busy)
+
+
+class Computing:
+    """Gradients of batches at the weights `x`, into `gradient`, both of shape (n,).
+
+    Sums of loss and metrics, float buffers and, when gathered, integer buffers lie in the arena `up`.
+    """
+
+    def __init__(
+        self, transport: Transport, job: Job, setup: Setup, x: Tensor, gradient: Tensor, up: Arena, sums: Tensor
+    ) -> None:
+        self._transport, self._gradient, self._sums = transport, gradient, sums
+        self.flat = Flat(setup.module, setup.layout, x, gradient, up.buffers)
+        step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
+        self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
+        self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype))
+
+    async def work(self, most: int, before: Callable[[int], None], after: Callable[[int], None]) -> Work:
+        """Gradients of at most `most` batches of one range; `before` and `after` each, with its samples."""
+        self._sums.zero_()
+        first = self.prefetch.ranges[0]
+        done = Work(first.epoch, first.first)
+        while done.count < min(most, first.count):
+            batch = await self.prefetch.next()
+            if batch is None:
+                done.ended = True
+                break
+            began = self._transport.clock()
+            await self._transport.compute(partial(self._compute, batch, before, after), batch.samples)
+            done.busy += self._transport.clock() - began
+            self._transport.trace.add("compute", began, batch.samples)
+            done.samples, done.count = done.samples + batch.samples, done.count + 1
+        return done
+
+    def _compute(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
+        self._gradient.zero_()
+        before(batch.samples)
+        self._step(batch.x, batch.y, self._sums)
+        after(batch.samples)
+
+
+def finite(vector: Tensor) -> bool:
+    """Whether no element is inf or nan: a sum tells in one pass, unless finite values overflow it."""
+    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())

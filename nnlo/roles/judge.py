@@ -1,0 +1,46 @@
+"""Which updates are applied: not those that are inf or nan, nor those that come too late."""
+
+from __future__ import annotations
+
+from nnlo.logs import LOG
+from nnlo.roles.stepping import Arrived, Stepper
+from nnlo.training.record import Recorder
+
+
+class Judge:
+    """Counts what is refused; `failure` says why, once there were `most_bad` updates in a row that were not finite."""
+
+    def __init__(self, recorder: Recorder, most_bad: int) -> None:
+        self._recorder, self._most_bad = recorder, most_bad
+        self._in_a_row = self._bad = 0
+        self.failure: str | None = None
+
+    def accepts(self, one: Arrived, stepper: Stepper) -> bool:
+        """Whether this update may be applied."""
+        if not one.finite:
+            self.refuse(one.peer, one.header.samples)
+            return False
+        if not one.header.samples:
+            return False
+        self.good()
+        if stepper.accepts(one.peer, one.header):
+            return True
+        self._recorder.late(one.peer, one.header.samples)
+        return False
+
+    def good(self) -> None:
+        """An update is as it should be."""
+        self._in_a_row = 0
+
+    def refuse(self, peer: int, samples: int) -> None:
+        """An update of that rank is inf or nan."""
+        self._recorder.refused(peer, samples)
+        self._in_a_row += 1
+        self._bad += 1
+        if self._bad.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log
+            LOG.warning("an update of rank %d is inf or nan and refused: %d until now", peer, self._bad)
+        if self._in_a_row >= self._most_bad:
+            self.failure = (
+                f"{self._in_a_row} updates in a row were inf or nan, the last from rank {peer}: lower --lr, "
+                "or look for such values in the data"
+            )

@@ -1,0 +1,31 @@
+"""At which points of a run there is a validation, and where its epochs end."""
+
+from __future__ import annotations
+
+
+class Marks:
+    """The clock counts samples; each passing of a multiple of `samples` ends one of `epochs`.
+
+    There is also a point after every `every` batches, None for none. Any rank that knows the clock can keep this.
+    """
+
+    def __init__(self, samples: int, epochs: int, every: int | None) -> None:
+        self._samples, self._epochs, self._every = samples, epochs, every
+        self.epochs_closed = self._batches = 0
+
+    def epoch_due(self, clock: int, finished: bool) -> bool:
+        """Whether the clock (samples) has passed the end of an epoch; the last ends when all is done."""
+        left = self._epochs - self.epochs_closed
+        return left > 0 and (finished or (left > 1 and clock >= (self.epochs_closed + 1) * self._samples))
+
+    def due(self, clock: int, batches: int, finished: bool) -> bool:
+        inside = self._every is not None and batches // self._every > self._batches // self._every
+        return inside or self.epoch_due(clock, finished)
+
+    def take(self, clock: int, batches: int, finished: bool) -> bool:
+        """Pass a point that is due; whether an epoch ends there."""
+        self._batches = batches
+        if not self.epoch_due(clock, finished):
+            return False
+        self.epochs_closed = self._epochs if finished else self.epochs_closed + 1
+        return True

@@ -1,0 +1,208 @@
+"""A worker of a collective: reads batches, computes gradients, and reduces updates with the other workers.
+
+A round is the batches behind one update. All workers take part in every round, those without a batch too,
+and know from each other's records what all did, so that their clocks and the points of the run are the
+same. The first worker reports to rank 0, which validates and says at each point whether to go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from nnlo.comm.base import Channel, Transport
+from nnlo.comm.messages import Flag, Header, Kind
+from nnlo.data.dealing import Range, even_share
+from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.roles.computing import Computing, Work, finite
+from nnlo.roles.marks import Marks
+from nnlo.roles.reducing import reducing, whole
+from nnlo.roles.round import Round, Told, record_size
+from nnlo.roles.setup import Setup
+from nnlo.training.job import Job
+
+MASTER = 0
+REPORTS = 2  # the tag of the channel between the first worker and rank 0
+REPORT_BYTES = 1 << 16  # room behind the weights for the algorithm's figures, as JSON
+
+
+class Peer:
+    """The loop of one worker of a collective algorithm."""
+
+    def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:
+        self.transport, self.job, self.setup = transport, job, setup
+
+    async def run(self) -> None:
+        """Train until all epochs are done or rank 0 says stop."""
+        workers = await self.transport.split(0 if self.transport.rank else None)
+        assert workers is not None
+        await Rounds(self.transport, workers, self.job, self.setup).run()
+
+
+class Rounds:
+    """`transport` reaches rank 0, `workers` the other workers."""
+
+    def __init__(self, transport: Transport, workers: Transport, job: Job, setup: Setup) -> None:
+        self.transport, self.workers, self.algorithm, self.job = transport, workers, job.collective, job
+        layout, sums = setup.layout, len(job.metric_names)
+        nbytes = snapshot_bytes(setup, job, workers.size)
+        self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes))
+        self.round = Round(workers, sums, self.up.sums)
+        self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
+        self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
+        self.sums = torch.zeros(sums, dtype=torch.float64)
+        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
+        place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
+        self.state = self.algorithm.init(self.x, self.update, place)
+        self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state)
+        pools = setup.intake.pools
+        batches = pools[workers.rank if len(pools) > 1 else 0]
+        self.share = even_share(batches, *((workers.rank, workers.size) if len(pools) == 1 else (0, 1)))
+        self.marks = Marks(setup.intake.samples, job.epochs, job.validate_every)
+        self.samples, self.nbytes = setup.intake.samples, nbytes
+        self.clock = self.batches = self.version = 0
+        self.factor, self.flags, self.bad_in_a_row = 1.0, Flag.NONE, 0
+        self.channel: Channel | None = None
+
+    async def run(self) -> None:
+        await self.begin()
+        for epoch in range(self.job.epochs):
+            first, stop = self.share
+            if stop > first:
+                self.computing.prefetch.add(Range(epoch, first, stop - first))
+            if not await self.epoch(epoch):
+                break
+
+    async def begin(self) -> None:
+        """Take over the weights of rank 0."""
+        if self.workers.rank == 0:
+            self.channel = self.transport.channel(self.transport.peers[MASTER], REPORTS, HEADER_BYTES)
+        source = self.transport.broadcast(self.up.storage[weights_start(self.up) :], MASTER)
+        await self.transport.wait([source])
+        self.algorithm.start(self.x, self.x, self.state)
+        self.computing.flat.write_counters(self.up.counters)
+
+    async def epoch(self, epoch: int) -> bool:
+        """The rounds of one epoch; whether to go on after them."""
+        while True:
+            self.algorithm.begin(epoch, self.state)
+            told = await self.one_round(self.algorithm.batches(epoch))
+            over = not any(one.left for one in told)
+            finished = over and epoch + 1 == self.job.epochs
+            if self.marks.due(self.clock, self.batches, finished) or self.bad_in_a_row >= self.job.max_bad_updates:
+                self.marks.take(self.clock, self.batches, finished)
+                if not await self.go_on(finished):
+                    return False
+            else:
+                await self.report(Header(Kind.REPORT, nbytes=Arena.sums_end(self.up.sums.numel())))
+            if over:
+                return True
+
+    async def one_round(self, most: int) -> list[Told]:
+        """Compute one update, and take in what becomes of all; what every worker did."""
+        self.scale(self.job.factor(self.clock, self.samples))
+        done = await self.compute(most)
+        update = self.sealed(done)
+        good = done.samples if update else 0
+        left = bool(self.computing.prefetch.ranges)
+        up, down = self.reducing.bytes_up, self.reducing.bytes_down
+        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, self.sums.tolist())
+        began = self.transport.trace.now()
+        await self.workers.wait([self.round.tell(mine)])
+        told = self.round.told()
+        await self.reduce(told)
+        self.transport.trace.add("exchange", began, self.reducing.bytes_up, self.version, self.version)
+        return told
+
+    async def compute(self, most: int) -> Work:
+        algorithm, x, state = self.algorithm, self.x, self.state
+        if not self.computing.prefetch.ranges:
+            self.sums.zero_()
+            return Work(0, 0)
+        return await self.computing.work(
+            most,
+            lambda samples: algorithm.probe(x, state),
+            lambda samples: algorithm.local(x, self.gradient, samples, state),
+        )
+
+    def sealed(self, done: Work) -> bool:
+        """Have the update made; whether it is there and finite."""
+        if not done.samples:
+            return False
+        update = self.algorithm.send(self.x, self.state)
+        if not (finite(update) and finite(self.up.buffers)):
+            self.algorithm.dropped(self.x, self.state)
+            return False
+        return True
+
+    async def reduce(self, told: list[Told]) -> None:
+        """Make one step of all workers' updates, on each of them alike."""
+        samples = [one.samples for one in told]
+        self.clock += sum(samples) + sum(one.refused for one in told)
+        self.batches += sum(one.count for one in told)
+        self.flags = Flag.NONE
+        if not sum(samples):
+            self.refuse(sum(one.refused > 0 for one in told))
+            return
+        await self.share_buffers(samples)
+        merged = await self.reducing.reduce(self.update, samples, self.version)
+        if not finite(merged):
+            self.flags = Flag.NON_FINITE
+            self.refuse(sum(count > 0 for count in samples))
+            return
+        self.algorithm.apply(self.x, merged, self.state)
+        self.version, self.bad_in_a_row = self.version + 1, 0
+
+    def refuse(self, updates: int) -> None:
+        """There is no step out of this round, for so many updates that are not finite."""
+        self.algorithm.refused(self.x, self.state)
+        self.bad_in_a_row += updates
+
+    async def share_buffers(self, samples: list[int]) -> None:
+        """Float buffers become their mean by samples."""
+        buffers, own = self.up.buffers, samples[self.workers.rank]
+        if buffers.numel():
+            if own:
+                buffers.mul_(own)
+            else:
+                buffers.zero_()
+            await whole(self.workers, buffers)
+            buffers.div_(sum(samples))
+
+    def scale(self, factor: float) -> None:
+        """The schedule's factor from now on."""
+        if factor != self.factor:
+            if self.algorithm.sends_gradient and factor > 0:
+                self.reducing.rescale(self.factor / factor)
+            self.algorithm.scale(factor, self.state)
+            self.factor = factor
+
+    async def report(self, header: Header) -> None:
+        """The first worker tells rank 0 what all did."""
+        if self.channel is not None:
+            sent = self.channel.send(replace(header, version=self.version, flags=self.flags), self.up.storage)
+            if not sent.ready:
+                await self.transport.wait([sent])
+
+    async def go_on(self, finished: bool) -> bool:
+        """A point of the run: show the weights to rank 0, and hear whether to go on."""
+        word = torch.zeros(1, dtype=torch.uint8)
+        if self.channel is not None:
+            self.computing.flat.gather(self.up.counters)
+            self.channel.post()
+            await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes, count=int(finished)))
+            await self.transport.wait([self.channel])
+            word[0] = self.channel.take().kind is not Kind.STOP
+        await self.workers.wait([self.workers.broadcast(word, 0)])
+        return bool(word[0]) and not finished
+
+
+def snapshot_bytes(setup: Setup, job: Job, workers: int) -> int:
+    """Records of all workers, then weights and buffers."""
+    return Arena.nbytes(setup.layout, workers * record_size(len(job.metric_names)))
+
+
+def weights_start(arena: Arena) -> int:
+    """Where counters, buffers and weights begin."""
+    return Arena.sums_end(arena.sums.numel())

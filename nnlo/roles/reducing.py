@@ -1,0 +1,147 @@
+"""How the updates of a collective's workers become one vector on each of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnlo.algos import CollectiveAlgorithm, Lineage, Place, Update
+from nnlo.algos.base import State
+from nnlo.comm.base import Transport
+from nnlo.compress import Compressor, Reduction
+from nnlo.flat import Layout
+
+
+class Reducing(ABC):
+    """`bytes_up` and `bytes_down` are what a rank sends and gets in a round."""
+
+    bytes_up: int
+    bytes_down: int
+
+    @abstractmethod
+    async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
+        """What becomes of all ranks' vectors, shape (n,); `vector` is overwritten.
+
+        samples: those behind each rank's, not all 0; a vector with none does not count.
+        """
+
+    def rescale(self, factor: float) -> None:  # noqa: B027
+        """The unit of the vectors changes: those to come are `factor` times as long as they were."""
+
+    def sent(self) -> Tensor | None:
+        """What the others got of this rank's last vector, where a codec made something else of it."""
+        return None
+
+
+class Averaged(Reducing):
+    """The mean by samples, summed on its way."""
+
+    def __init__(self, transport: Transport, layout: Layout) -> None:
+        self._transport = transport
+        share = (transport.size - 1) / transport.size
+        self.bytes_up = self.bytes_down = round(2 * share * layout.numel * layout.dtype.itemsize)
+
+    async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
+        own = samples[self._transport.rank]
+        if own:
+            vector.mul_(own)
+        else:
+            vector.zero_()
+        await whole(self._transport, vector)
+        return vector.div_(sum(samples))
+
+
+class Gathered(Reducing):
+    """Every rank gets every vector, encoded where there is a codec, and merges them as the algorithm does."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        algorithm: CollectiveAlgorithm,
+        layout: Layout,
+        place: Place,
+        x: Tensor,
+        state: State,
+    ) -> None:
+        self._transport, self._algorithm, self._x, self._state = transport, algorithm, x, state
+        codec = algorithm.wire(layout)
+        self._compressor = Compressor(codec, algorithm.feedback, place.stream) if codec else None
+        nbytes = codec.nbytes if codec else layout.numel * layout.dtype.itemsize
+        self._mine = transport.storage(nbytes)
+        self._everyone = transport.storage(nbytes * transport.size).view(transport.size, nbytes)
+        self._vectors = [torch.zeros(layout.numel, dtype=layout.dtype) for _ in range(transport.size)]
+        self._sent: Tensor | None = None
+        self.bytes_up = self.bytes_down = (transport.size - 1) * nbytes
+
+    async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
+        if samples[self._transport.rank]:
+            self._pack(vector)
+        source = self._transport.gather_all(self._mine, self._everyone)
+        await self._transport.wait([source])
+        updates = [
+            Update(self._unpack(rank), Lineage(rank + 1, version, 0, count))
+            for rank, count in enumerate(samples)
+            if count
+        ]
+        return self._algorithm.merge(updates, self._x, self._state)
+
+    def _pack(self, vector: Tensor) -> None:
+        if self._compressor:
+            self._sent = self._compressor.encode(vector, self._mine)
+        else:
+            self._mine.copy_(vector.view(torch.uint8))
+
+    def _unpack(self, rank: int) -> Tensor:
+        out = self._vectors[rank]
+        if self._compressor:
+            self._compressor.codec.decode(self._everyone[rank], out)
+        else:
+            out.view(torch.uint8).copy_(self._everyone[rank])
+        return out
+
+    def rescale(self, factor: float) -> None:
+        if self._compressor:
+            self._compressor.rescale(factor)
+
+    def sent(self) -> Tensor | None:
+        return self._sent
+
+
+class Compressed(Reducing):
+    """The mean in a compressed form that is summed on its way."""
+
+    def __init__(self, transport: Transport, codec: Reduction[Any], place: Place) -> None:
+        self._transport, self._codec, self._state = transport, codec, codec.init(place.seed)
+        share = (transport.size - 1) / transport.size
+        self.bytes_up = self.bytes_down = round(2 * share * codec.nbytes)
+
+    async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
+        share = samples[self._transport.rank] / sum(samples)
+        if not share:
+            vector.zero_()
+        for part in self._codec.reduce(vector, share, self._state):
+            await whole(self._transport, part)
+        return vector
+
+
+def reducing(
+    transport: Transport, algorithm: CollectiveAlgorithm, layout: Layout, place: Place, x: Tensor, state: State
+) -> Reducing:
+    """How this algorithm's updates are reduced among the ranks of `transport`."""
+    codec = algorithm.wire(layout)
+    if isinstance(codec, Reduction):
+        return Compressed(transport, codec, place)
+    if codec is None and not algorithm.gathers:
+        return Averaged(transport, layout)
+    return Gathered(transport, algorithm, layout, place, x, state)
+
+
+async def whole(transport: Transport, memory: Tensor) -> None:
+    """The sum over all ranks, in place."""
+    source = transport.allreduce(memory)
+    if not source.ready:
+        await transport.wait([source])

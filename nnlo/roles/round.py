@@ -1,0 +1,60 @@
+"""What the workers of a collective tell one another about a round: a few numbers each, the same on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nnlo.comm.base import Source, Transport
+
+FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down")
+"""Samples that count, samples of an update that was not finite, batches, whether there are more, seconds computed."""
+
+
+def record_size(sums: int) -> int:
+    """Numbers that one worker tells."""
+    return len(FIGURES) + sums
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one worker did in a round."""
+
+    samples: int
+    refused: int
+    count: int
+    left: bool
+    busy: float
+    bytes_up: int
+    bytes_down: int
+    sums: list[float]
+
+    @classmethod
+    def read(cls, record: Sequence[float]) -> Told:
+        samples, refused, count, left, busy, up, down = record[: len(FIGURES)]
+        sums = list(record[len(FIGURES) :])
+        return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), sums)
+
+    def write(self, record: Tensor) -> None:
+        numbers = [*(getattr(self, name) for name in FIGURES), *self.sums]
+        record.copy_(torch.tensor(numbers, dtype=torch.float64))
+
+
+class Round:
+    """One round's records, float64 of shape (workers, numbers), in memory that can be sent."""
+
+    def __init__(self, transport: Transport, sums: int, everyone: Tensor) -> None:
+        self._transport, self._mine = transport, torch.zeros(record_size(sums), dtype=torch.float64)
+        self.records = everyone.view(transport.size, record_size(sums))
+
+    def tell(self, told: Told) -> Source:
+        """Start telling the others."""
+        told.write(self._mine)
+        return self._transport.gather_all(self._mine, self.records)
+
+    def told(self) -> list[Told]:
+        """What all workers did, once the source is ready."""
+        return [Told.read(record) for record in self.records.tolist()]

@@ -1,0 +1,49 @@
+"""How the messages between a master and its workers are laid out: as vectors, or as a codec has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from nnlo.algos import ServerAlgorithm
+from nnlo.compress import Codec
+from nnlo.flat import Arena, Layout
+
+
+class Wires:
+    """`up` and `down` are the codecs of updates and replies, None where vectors travel as they are.
+
+    Arenas have `sums` beside the vector. The centre's weights always travel as they are.
+    """
+
+    def __init__(self, algorithm: ServerAlgorithm, layout: Layout, sums: int) -> None:
+        self._layout, self._sums = layout, sums
+        self.up: Codec[Any] | None = algorithm.wire(layout)
+        self.down: Codec[Any] | None = algorithm.reply_wire(layout)
+
+    @property
+    def weights_bytes(self) -> int:
+        return Arena.nbytes(self._layout, self._sums)
+
+    @property
+    def update_bytes(self) -> int:
+        return Arena.nbytes(self._layout, self._sums, encoded(self.up))
+
+    @property
+    def reply_bytes(self) -> int:
+        return Arena.nbytes(self._layout, self._sums, encoded(self.down))
+
+    def weights(self, storage: Tensor) -> Arena:
+        return Arena(self._layout, self._sums, storage)
+
+    def update(self, storage: Tensor) -> Arena:
+        return Arena(self._layout, self._sums, storage, encoded(self.up))
+
+    def reply(self, storage: Tensor) -> Arena:
+        return Arena(self._layout, self._sums, storage, encoded(self.down))
+
+
+def encoded(codec: Codec[Any] | None) -> int | None:
+    """The bytes in a vector's stead."""
+    return codec.nbytes if codec else None
