@@ -24,6 +24,7 @@ from nnlo.training.arguments import (
     ModelArguments,
     OptimizerArguments,
     OutputArguments,
+    ScheduleArguments,
     TrainingArguments,
     check_read,
     names_for_models,
@@ -47,7 +48,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
-    how = [TrainingArguments, *modes, OptimizerArguments, RanksArguments]
+    how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *modes, RanksArguments]
     left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
 
@@ -63,6 +64,15 @@ def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
         raise OptionsError(f"{what}: {flag_of(others[0])} is for the command line alone: drop it there")
     if given.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
         for name in ("lr", "momentum", "optimizer_params"):
+            defaults.pop(name, None)
+    return defaults
+
+
+def mode_defaults(mode: str, given: Values) -> Values:
+    """The options that suit the mode better than what suits the model; see `nnlo.algos.Mode`."""
+    defaults = dict(MODES[mode].defaults)
+    if "optimizer" in defaults and given.get("optimizer", defaults["optimizer"]) != defaults["optimizer"]:
+        for name in ("optimizer", "lr", "momentum", "optimizer_params"):
             defaults.pop(name, None)
     return defaults
 
@@ -110,7 +120,8 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     ranks = build(RanksArguments, given)
     evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
-    layers = given, suits, model_defaults(line, source, given)
+    others = suits, model_defaults(line, source, given)
+    layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
     training = build(TrainingArguments, *layers)
     recorded = (model, weights, data, reading, training, output, watched, callbacks)
@@ -129,7 +140,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
         seed=training.seed,
-        schedule=make_schedule(training, layers),
+        schedule=make_schedule(layers),
         output=output.output,
         trial_name=output.trial_name,
         overwrite=output.overwrite,
@@ -140,6 +151,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         train_split=reading.train_split,
         model_accuracy=training.model_accuracy,
         worker_accuracy=training.worker_accuracy,
+        max_bad_updates=training.max_bad_updates,
         wait=training.wait,
         verbose=True,
         timeline=watched.timeline,
@@ -172,11 +184,9 @@ def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequen
     )
 
 
-def make_schedule(training: TrainingArguments, layers: Sequence[Values]) -> Schedule | None:
-    """That of the optimizer's rate, where the mode has an optimizer."""
-    optimizer = build(OptimizerArguments, *layers)
-    wanted = MODES[training.mode].needs_optimizer
-    return Schedule.of(optimizer.schedule, optimizer.schedule_params, optimizer.warmup) if wanted else None
+def make_schedule(layers: Sequence[Values]) -> Schedule:
+    given = build(ScheduleArguments, *layers)
+    return Schedule.of(given.schedule, given.schedule_params, given.warmup)
 
 
 def make_data(data: DataArguments, reading: ReadingArguments, source: ModelSource, given: Values) -> H5Data:

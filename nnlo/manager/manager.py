@@ -26,7 +26,7 @@ from nnlo.training.callbacks import Callback, Callbacks
 from nnlo.training.export import checked_formats
 from nnlo.training.files import OutputFiles, Wanted, write_history
 from nnlo.training.history import History
-from nnlo.training.job import Job
+from nnlo.training.job import MAX_BAD_UPDATES, Job
 from nnlo.training.observe import Observation, ObserveArguments
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 
@@ -48,7 +48,8 @@ class MPIManager:
     save_model, report, timeline, export: whether the weights, an HTML report, a timeline of all ranks, and the
     model in the formats of `nnlo.training.export` are among them. monitor: seconds between two samples
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
-    ends of epochs, and each worker on its share of them at the end. wait: "sleep" or "spin". verbose: show
+    ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
+    nan and end the job. wait: "sleep" or "spin". verbose: show
     progress. arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
@@ -82,6 +83,7 @@ class MPIManager:
         train_split: float | None = None,
         model_accuracy: bool = False,
         worker_accuracy: bool = False,
+        max_bad_updates: int = MAX_BAD_UPDATES,
         wait: str = "sleep",
         verbose: bool = False,
         timeline: bool = False,
@@ -91,10 +93,8 @@ class MPIManager:
     ) -> None:
         check_kinds(data, val_data, algo, model_builder, callbacks)
         check_seed(seed)
-        check_basics(num_epochs, shuffle_buffer)
+        check_basics(num_epochs, shuffle_buffer, max_bad_updates)
         check_split(train_split, val_list, val_data)
-        if schedule is not None and algo.optimizer is None:
-            raise OptionsError(f"--schedule: --mode {algo.mode} has no optimizer on the master: drop it")
         self.world = choose_world(comm, wait)
         topology = check_ranks(self.world, algo, num_masters, num_processes, team_backend)
         self.train_list, self.val_list = train_list, val_list
@@ -119,6 +119,7 @@ class MPIManager:
             train_split=train_split,
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
+            max_bad_updates=max_bad_updates,
         )
         rules = stopping_rules(early_stopping, target_metric)
         own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}
@@ -201,8 +202,10 @@ class MPIManager:
         self.world.abandon("it made an MPIManager and ended without train(): call train() (or close()) on every rank")
 
 
-def check_basics(num_epochs: int, shuffle_buffer: int | None) -> None:
+def check_basics(num_epochs: int, shuffle_buffer: int | None, max_bad_updates: int) -> None:
     """Raises OptionsError for what is of the wrong kind or size."""
+    if not isinstance(max_bad_updates, int) or max_bad_updates < 1:
+        raise OptionsError(f"--max-bad-updates must be a whole number, at least 1, not {max_bad_updates!r}")
     if not isinstance(num_epochs, int) or num_epochs < 1:
         raise OptionsError(f"--epochs must be a whole number, at least 1, not {num_epochs!r}")
     if shuffle_buffer is not None and shuffle_buffer < 1:

@@ -15,11 +15,12 @@ from nnlo.comm.base import Channel, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range, even_share
 from nnlo.flat import HEADER_BYTES, Arena
-from nnlo.roles.computing import Computing, Work, finite
+from nnlo.roles.computing import Work, finite
 from nnlo.roles.marks import Marks
 from nnlo.roles.reducing import reducing, whole
 from nnlo.roles.round import Round, Told, record_size
 from nnlo.roles.setup import Setup
+from nnlo.roles.sharing import computing
 from nnlo.training.job import Job
 
 MASTER = 0
@@ -52,7 +53,7 @@ class Rounds:
         self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
         self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
         self.sums = torch.zeros(sums, dtype=torch.float64)
-        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
+        self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
         place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
         self.state = self.algorithm.init(self.x, self.update, place)
         self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state)
@@ -70,9 +71,10 @@ class Rounds:
         for epoch in range(self.job.epochs):
             first, stop = self.share
             if stop > first:
-                self.computing.prefetch.add(Range(epoch, first, stop - first))
+                self.computing.add(Range(epoch, first, stop - first))
             if not await self.epoch(epoch):
                 break
+        await self.computing.end()
 
     async def begin(self) -> None:
         """Take over the weights of rank 0."""

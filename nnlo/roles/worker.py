@@ -14,8 +14,9 @@ from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
 from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES
-from nnlo.roles.computing import Computing, Work, finite
+from nnlo.roles.computing import Work, finite
 from nnlo.roles.setup import Setup
+from nnlo.roles.sharing import computing
 from nnlo.roles.wires import Wires
 from nnlo.training.job import Job
 
@@ -42,7 +43,7 @@ class Worker:
         self.gradient = self.update if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
         self.compressor = Compressor(wires.up, self.algorithm.feedback, place.stream) if wires.up else None
         self.decoded = wires.down and (wires.down, torch.zeros_like(self.x))
-        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
+        self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
         self.state = self.algorithm.init(self.x, self.update, place)
         self._factor = partial(job.factor, samples=setup.intake.samples)
         self.version, self.factor = 0, 1.0
@@ -56,6 +57,7 @@ class Worker:
             asks = self.algorithm.pull_first and header.nbytes > HEADER_BYTES
             reply = await (self.pull_then_push(header) if asks else self.exchange(header))
         await self.send(Header(Kind.BYE))
+        await self.computing.end()
 
     async def exchange(self, header: Header) -> Header:
         """Send a message; its answer."""
@@ -107,7 +109,7 @@ class Worker:
             self.up.buffers.copy_(body.buffers)
             self.computing.flat.write_counters(body.counters)
         if reply.count:
-            self.computing.prefetch.add(Range(reply.epoch, reply.first, reply.count))
+            self.computing.add(Range(reply.epoch, reply.first, reply.count))
 
     def vector(self) -> Tensor:
         """What the reply says."""

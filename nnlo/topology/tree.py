@@ -68,6 +68,12 @@ class Topology:
         """The smallest size that divides: every master has one worker."""
         return masters + step(masters, processes)
 
+    def __str__(self) -> str:
+        """In words: "a master and 4 workers"."""
+        plural = "s" * (self.workers != 1)
+        masters = f"a head of {self.masters - 1} masters" if self.masters > 1 else "a master"
+        return f"{masters} and {self.workers} worker{plural}" + f" of {self.processes} ranks" * (self.processes > 1)
+
     @property
     def size(self) -> int:
         return len(self.nodes)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnlo.algos import MODES, Algorithm
+from nnlo.algos import MODES, Algorithm, Mode, Pattern
 from nnlo.errors import OptionsError
 from nnlo.model import get_amp, get_loss, get_metrics
 from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
@@ -51,12 +51,14 @@ class Algo:
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
         self.algorithm: Algorithm = kind.build(self.mode_options)
+        check_codec(self.mode, self.algorithm)
         self.amp = get_amp(amp)
         clip = Clip(clip_norm, clip_value)
-        self.optimizer = self._optimizer(optimizer, options, fused, clip) if kind.needs_optimizer else None
+        settings = {**optimizer_defaults(kind, optimizer, options), **options}
+        self.optimizer = self._optimizer(optimizer, settings, fused, clip) if kind.needs_optimizer else None
         if clip != NO_CLIP and not kind.needs_optimizer:
             raise OptionsError(
-                f"--clip-norm, --clip-value: --mode {self.mode} has no optimizer on the master: drop them"
+                f"--clip-norm, --clip-value are not read by --mode {self.mode}, which has no --optimizer: drop them"
             )
         if options and not kind.needs_optimizer:
             raise OptionsError(f"--mode {self.mode} has no setting '{min(options)}': it has {flags(names)}")
@@ -84,6 +86,22 @@ class Algo:
             "clip_norm": optimizer and optimizer.clip.norm,
             "clip_value": optimizer and optimizer.clip.value,
         }
+
+
+def check_codec(mode: str, algorithm: Algorithm) -> None:
+    """Raises OptionsError for a codec that the mode's pattern cannot serve."""
+    if algorithm.codec and algorithm.codec.reduces and algorithm.pattern is not Pattern.COLLECTIVE:
+        raise OptionsError(
+            f"--compress {algorithm.codec.name} is summed on its way, which --mode {mode} cannot do: choose another "
+            "codec, or a mode in which the workers exchange among themselves"
+        )
+
+
+def optimizer_defaults(kind: Mode, optimizer: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that suit the mode, where its optimizer is the one that they are for."""
+    if optimizer != kind.defaults.get("optimizer") or "learning_rate" in given:
+        return {}
+    return {name: value for name, value in kind.defaults.items() if name in ("lr", "momentum")}
 
 
 def flags(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from nnlo.errors import OptionsError
 from nnlo.model import AMP, ready_made
 from nnlo.optim import OPTIMIZERS, SCHEDULES
 from nnlo.options import Options, flag_of, option
+from nnlo.training.job import MAX_BAD_UPDATES
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -79,6 +80,9 @@ class TrainingArguments(Options):
     worker_accuracy: bool = option(
         False, help="measure each worker's last weights on its share of the training samples, at the end"
     )
+    max_bad_updates: int = option(
+        MAX_BAD_UPDATES, help="updates in a row that are inf or nan and end the job", metavar="N", at_least=1
+    )
     seed: int = option(0, help="seed of every random choice", metavar="N", at_least=0)
     mode: str = option("downpour", help="how the ranks learn together", choices=lambda: MODES)
     wait: str = option(
@@ -92,7 +96,11 @@ class TrainingArguments(Options):
 class OptimizerArguments(Options):
     """Optimizer"""
 
-    optimizer: str = option("adam", help="the optimizer that the master applies", choices=lambda: OPTIMIZERS)
+    optimizer: str = option(
+        "adam",
+        help="the optimizer of the centre's steps, on the master or on every rank alike",
+        choices=lambda: OPTIMIZERS,
+    )
     lr: float | None = option(
         None, help="learning rate (default that of torch; 0.01 for sgd and its kin)", metavar="RATE", at_least=0
     )
@@ -108,6 +116,18 @@ class OptimizerArguments(Options):
     clip_value: float | None = option(
         None, help="limit each element of a gradient to plus or minus this", metavar="SIZE", above=0
     )
+    optimizer_params: dict[str, Any] = option(
+        {}, help="other settings of the optimizer, as key=value,key=value or a JSON object", metavar="K=V,..."
+    )
+    fused: bool = option(
+        True, help="run torch's fused optimizer step, which is faster and differs from the plain one in the last bits"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleArguments(Options):
+    """Learning rate"""
+
     schedule: str = option(
         "constant",
         help="how the learning rate goes on over the epochs of the master's clock",
@@ -121,12 +141,6 @@ class OptimizerArguments(Options):
     )
     warmup: float = option(
         0.0, help="epochs over which the rate first rises from 0, before any schedule", metavar="EPOCHS", at_least=0
-    )
-    optimizer_params: dict[str, Any] = option(
-        {}, help="other settings of the optimizer, as key=value,key=value or a JSON object", metavar="K=V,..."
-    )
-    fused: bool = option(
-        True, help="run torch's fused optimizer step, which is faster and differs from the plain one in the last bits"
     )
 
 
@@ -163,7 +177,12 @@ def check_read(mode: str, given: Iterable[str]) -> None:
         if others and MODES.canonical(mode) not in others:
             raise OptionsError(f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(others)}: drop it")
         if not MODES[mode].needs_optimizer and name in optimizer_names():
-            raise OptionsError(f"{flag_of(name)}: --mode {mode} has no optimizer on the master: drop it")
+            raise OptionsError(f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(stepping())}: drop it")
+
+
+def stepping() -> list[str]:
+    """The modes that apply --optimizer."""
+    return [name for name in MODES if MODES[name].needs_optimizer]
 
 
 def optimizer_names() -> set[str]:
@@ -173,7 +192,7 @@ def optimizer_names() -> set[str]:
 def names_for_models() -> set[str]:
     """The options that a model may bring defaults of: how it is trained, not on what nor what is left of it."""
     modes = [MODES[name].options for name in MODES]
-    sections = (ModelArguments, DataArguments, TrainingArguments, OptimizerArguments, *modes)
+    sections = (ModelArguments, DataArguments, TrainingArguments, OptimizerArguments, ScheduleArguments, *modes)
     return set().union(*map(names_of, sections)) - {"model", "train_data", "val_data"}
 
 
