@@ -12,11 +12,20 @@ from nnlo.algos.base import (
     Update,
 )
 from nnlo.algos.downpour import Downpour, DownpourOptions
+from nnlo.algos.local import Local, LocalOptions
+from nnlo.algos.sign import Sign, SignOptions
+from nnlo.algos.vote import BinnedVote, BinnedVoteOptions
 from nnlo.registry import Registry
+
+#: Levels are no gradients: their rates are those of signSGD.
+VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 1e-4}
 
 MODES: Registry[Mode] = Registry("mode")
 MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
 MODES.register("allreduce", Mode(AllreduceOptions, Allreduce, needs_optimizer=True))
+MODES.register("local", Mode(LocalOptions, Local, needs_optimizer=False))
+MODES.register("sign", Mode(SignOptions, Sign, needs_optimizer=True, defaults=VOTE_DEFAULTS))
+MODES.register("vote", Mode(BinnedVoteOptions, BinnedVote, needs_optimizer=True, defaults=VOTE_DEFAULTS))
 
 __all__ = [
     "MODES",

@@ -44,7 +44,21 @@ class WorkerOptimizerOptions(Options):
     def build_worker_optimizer(self, vector: Tensor) -> FlatOptimizer:
         return self.worker_spec.build(vector)
 
+    def sound(self, optimizer: FlatOptimizer, vector: Tensor, factor: float) -> FlatOptimizer:
+        """`optimizer`, or a new one at `factor` times its rate where an inf or nan has got into its state."""
+        if finite_state(optimizer):
+            return optimizer
+        fresh = self.build_worker_optimizer(vector)
+        fresh.scale(factor)
+        return fresh
+
     @property
     def worker_rate(self) -> float:
         """The learning rate that the worker's optimizer begins with."""
         return self.worker_spec.build(torch.zeros(1)).lr
+
+
+def finite_state(optimizer: FlatOptimizer) -> bool:
+    """Whether no tensor that an optimizer keeps has an inf or nan."""
+    kept = [value for state in optimizer.state_dict()["state"].values() for value in state.values()]
+    return all(bool(torch.isfinite(value).all()) for value in kept if isinstance(value, Tensor))

@@ -11,6 +11,7 @@ from nnlo.errors import NnloError, ProtocolError, TrainingError
 from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.roles.account import Account
 from nnlo.roles.judge import Judge
+from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.peer import REPORTS, snapshot_bytes, weights_start
 from nnlo.roles.round import Told, record_size
@@ -99,8 +100,8 @@ class Chair:
             )
         for peer, one in told.items():
             self.recorder.replied(peer, one.bytes_down)
-        if self.judge.failure:
-            self.failure = TrainingError(self.judge.failure)
+        why = ENDLESS if self.milestones.marks.endless(self.clock) else self.judge.failure
+        self.failure = TrainingError(why) if why else None
 
     def arrived(self, peer: int, told: Told) -> Arrived:
         """A worker's part of a round, as an update of its own."""

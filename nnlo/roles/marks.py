@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+#: Times the expected samples after which a user's generator is taken to have no end.
+RUNAWAY = 2
+ENDLESS = "generate_data() yields far more than count_data() says: it must return after one epoch"
+
 
 class Marks:
     """The clock counts samples; each passing of a multiple of `samples` ends one of `epochs`.
@@ -29,3 +33,7 @@ class Marks:
             return False
         self.epochs_closed = self._epochs if finished else self.epochs_closed + 1
         return True
+
+    def endless(self, clock: int) -> bool:
+        """Whether there are far more samples than there can be."""
+        return clock > RUNAWAY * self._epochs * self._samples

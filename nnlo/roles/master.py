@@ -15,6 +15,7 @@ from nnlo.logs import LOG
 from nnlo.roles.account import Account
 from nnlo.roles.centre import Pinned
 from nnlo.roles.judge import Judge
+from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.prefetch import DEPTH
 from nnlo.roles.quorum import Quorum
@@ -26,9 +27,6 @@ from nnlo.training.callbacks import Callbacks
 from nnlo.training.history import History
 from nnlo.training.job import Job
 from nnlo.training.record import Recorder
-
-#: Times the expected samples after which a user's generator is taken to have no end.
-RUNAWAY = 2
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,8 @@ class Master:
         if header.flags & Flag.EXHAUSTED:
             self.dealer.exhaust(peer, header.epoch)
         self.pending[peer] = header
-        if self.clock > RUNAWAY * self.job.epochs * self._samples:
-            self.fail("generate_data() yields far more than count_data() says: it must return after one epoch")
+        if self.milestones.marks.endless(self.clock):
+            self.fail(ENDLESS)
 
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""
@@ -266,7 +264,7 @@ class Master:
         )  # fmt: skip
         channel, centre = self.channels[peer], self.stepper.centre
         if answer.pinned:
-            centre.send(channel, header, answer.pinned)
+            self.stepper.send(channel, header, answer.pinned)
         elif answer.nbytes > HEADER_BYTES:
             centre.send_current(channel, header)
             self.stepper.answered(peer)

@@ -61,7 +61,7 @@ class Milestones:
         self._transport, self._job, self._centre = transport, job, centre
         self._recorder, self._callbacks, self._owner, self._history = recorder, callbacks, owner, history
         self.samples, self._learning = setup.intake.samples, learning
-        self._marks = Marks(self.samples, job.epochs, job.validate_every)
+        self.marks = Marks(self.samples, job.epochs, job.validate_every)
         self.snapshot = Snapshot(setup.module, setup.layout)
         dtype = setup.layout.dtype
         feed = setup.validation.feed(dtype) if setup.validation else None
@@ -72,14 +72,14 @@ class Milestones:
         self._under_way: UnderWay | None = None
 
     def due(self, clock: int, batches: int, finished: bool) -> bool:
-        return self._marks.due(clock, batches, finished)
+        return self.marks.due(clock, batches, finished)
 
     async def reach(self, clock: int, batches: int, finished: bool) -> bool:
         """Pass a point; returns whether training is to stop here."""
         await self.settle()
         entry = None
-        if self._marks.take(clock, batches, finished):
-            entry = self._recorder.close_epoch(self._marks.epochs_closed, clock, self._learning.rate)
+        if self.marks.take(clock, batches, finished):
+            entry = self._recorder.close_epoch(self.marks.epochs_closed, clock, self._learning.rate)
             entry.update(self._learning.report())
         self.snapshot.take(self._centre.arena)
         self._begin(entry, clock)

@@ -15,6 +15,7 @@ from nnlo.comm.base import Channel, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range, even_share
 from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.roles.buckets import Buckets
 from nnlo.roles.computing import Work, finite
 from nnlo.roles.marks import Marks
 from nnlo.roles.reducing import reducing, whole
@@ -56,7 +57,8 @@ class Rounds:
         self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
         place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
         self.state = self.algorithm.init(self.x, self.update, place)
-        self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state)
+        buckets = self.buckets(setup)
+        self.reducing = reducing(workers, self.algorithm, layout, place, self.x, self.state, buckets)
         pools = setup.intake.pools
         batches = pools[workers.rank if len(pools) > 1 else 0]
         self.share = even_share(batches, *((workers.rank, workers.size) if len(pools) == 1 else (0, 1)))
@@ -66,15 +68,36 @@ class Rounds:
         self.factor, self.flags, self.bad_in_a_row = 1.0, Flag.NONE, 0
         self.channel: Channel | None = None
 
+    def buckets(self, setup: Setup) -> Buckets | None:
+        """Parts of the gradient that are reduced early, where that can be.
+
+        In fp16 a gradient may be computed twice, and that of a team is whole after the backward pass alone.
+        """
+        nbytes = self.algorithm.bucket_bytes
+        if not nbytes or self.workers.size == 1 or self.job.amp is torch.float16 or setup.team:
+            return None
+        reduce = self.workers.allreduce
+        return Buckets(setup.module, setup.layout, self.gradient, self.up.buffers, reduce, nbytes)
+
     async def run(self) -> None:
         await self.begin()
+        self.deal(0)
         for epoch in range(self.job.epochs):
-            first, stop = self.share
-            if stop > first:
-                self.computing.add(Range(epoch, first, stop - first))
+            self.deal(epoch + 1)
             if not await self.epoch(epoch):
                 break
         await self.computing.end()
+
+    def deal(self, epoch: int) -> None:
+        """This worker's batches of an epoch, from now on read ahead."""
+        first, stop = self.share
+        if stop > first and epoch < self.job.epochs:
+            self.computing.add(Range(epoch, first, stop - first))
+
+    def has_batches(self, epoch: int) -> bool:
+        """Whether this worker has a batch left in that epoch, as far as it knows."""
+        ranges = self.computing.prefetch.ranges
+        return bool(ranges) and ranges[0].epoch == epoch
 
     async def begin(self) -> None:
         """Take over the weights of rank 0."""
@@ -89,10 +112,10 @@ class Rounds:
         """The rounds of one epoch; whether to go on after them."""
         while True:
             self.algorithm.begin(epoch, self.state)
-            told = await self.one_round(self.algorithm.batches(epoch))
+            told = await self.one_round(epoch)
             over = not any(one.left for one in told)
             finished = over and epoch + 1 == self.job.epochs
-            if self.marks.due(self.clock, self.batches, finished) or self.bad_in_a_row >= self.job.max_bad_updates:
+            if self.marks.due(self.clock, self.batches, finished) or self.failing():
                 self.marks.take(self.clock, self.batches, finished)
                 if not await self.go_on(finished):
                     return False
@@ -101,42 +124,54 @@ class Rounds:
             if over:
                 return True
 
-    async def one_round(self, most: int) -> list[Told]:
+    def failing(self) -> bool:
+        """Whether rank 0 is going to end this."""
+        return self.bad_in_a_row >= self.job.max_bad_updates or self.marks.endless(self.clock)
+
+    async def one_round(self, epoch: int) -> list[Told]:
         """Compute one update, and take in what becomes of all; what every worker did."""
         self.scale(self.job.factor(self.clock, self.samples))
-        done = await self.compute(most)
+        done = await self.compute(epoch)
         update = self.sealed(done)
         good = done.samples if update else 0
-        left = bool(self.computing.prefetch.ranges)
+        left = self.has_batches(epoch)
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
         mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, self.sums.tolist())
         began = self.transport.trace.now()
-        await self.workers.wait([self.round.tell(mine)])
+        under_way = [self.round.tell(mine), *self.reducing.under_way]
+        while pending := [source for source in under_way if not source.ready]:
+            await self.workers.wait(pending)
         told = self.round.told()
         await self.reduce(told)
         self.transport.trace.add("exchange", began, self.reducing.bytes_up, self.version, self.version)
         return told
 
-    async def compute(self, most: int) -> Work:
+    async def compute(self, epoch: int) -> Work:
         algorithm, x, state = self.algorithm, self.x, self.state
-        if not self.computing.prefetch.ranges:
+        if not self.has_batches(epoch):
             self.sums.zero_()
             return Work(0, 0)
         return await self.computing.work(
-            most,
-            lambda samples: algorithm.probe(x, state),
+            algorithm.batches(epoch),
+            self.before,
             lambda samples: algorithm.local(x, self.gradient, samples, state),
         )
+
+    def before(self, samples: int) -> None:
+        """A gradient is about to be computed."""
+        self.algorithm.probe(self.x, self.state)
+        self.reducing.begin(samples)
 
     def sealed(self, done: Work) -> bool:
         """Have the update made; whether it is there and finite."""
         if not done.samples:
+            self.reducing.begin(0)
+            self.reducing.counts(self.update, self.up.buffers)
             return False
-        update = self.algorithm.send(self.x, self.state)
-        if not (finite(update) and finite(self.up.buffers)):
+        good = self.reducing.counts(self.algorithm.send(self.x, self.state), self.up.buffers)
+        if not good:
             self.algorithm.dropped(self.x, self.state)
-            return False
-        return True
+        return good
 
     async def reduce(self, told: list[Told]) -> None:
         """Make one step of all workers' updates, on each of them alike."""

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from nnlo.algos import CollectiveAlgorithm, Lineage, Place, Update
 from nnlo.algos.base import State
-from nnlo.comm.base import Transport
+from nnlo.comm.base import Source, Transport
 from nnlo.compress import Compressor, Reduction
 from nnlo.flat import Layout
+from nnlo.roles.buckets import Buckets
+from nnlo.roles.computing import finite
 
 
 class Reducing(ABC):
@@ -21,6 +23,15 @@ class Reducing(ABC):
 
     bytes_up: int
     bytes_down: int
+    #: Sums that began before `reduce`, which is called once all of them are ready.
+    under_way: Sequence[Source] = ()
+
+    def begin(self, samples: int) -> None:  # noqa: B027
+        """A gradient of so many samples is about to be computed; of none where this rank has no batch."""
+
+    def counts(self, vector: Tensor, buffers: Tensor) -> bool:
+        """Whether this rank's vector, which is complete now, and its float buffers are finite."""
+        return finite(vector) and finite(buffers)
 
     @abstractmethod
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
@@ -52,6 +63,24 @@ class Averaged(Reducing):
         else:
             vector.zero_()
         await whole(self._transport, vector)
+        return vector.div_(sum(samples))
+
+
+class Overlapped(Averaged):
+    """The same mean, of a gradient whose parts begin to be summed while its backward pass still runs."""
+
+    def __init__(self, transport: Transport, layout: Layout, buckets: Buckets) -> None:
+        super().__init__(transport, layout)
+        self._buckets = buckets
+
+    def begin(self, samples: int) -> None:
+        self._buckets.begin(samples)
+
+    def counts(self, vector: Tensor, buffers: Tensor) -> bool:
+        self.under_way = self._buckets.finish()
+        return self._buckets.good
+
+    async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
         return vector.div_(sum(samples))
 
 
@@ -129,9 +158,17 @@ class Compressed(Reducing):
 
 
 def reducing(
-    transport: Transport, algorithm: CollectiveAlgorithm, layout: Layout, place: Place, x: Tensor, state: State
+    transport: Transport,
+    algorithm: CollectiveAlgorithm,
+    layout: Layout,
+    place: Place,
+    x: Tensor,
+    state: State,
+    buckets: Buckets | None,
 ) -> Reducing:
-    """How this algorithm's updates are reduced among the ranks of `transport`."""
+    """How this algorithm's updates are reduced among the ranks of `transport`; `buckets`: those of its gradient."""
+    if buckets:
+        return Overlapped(transport, layout, buckets)
     codec = algorithm.wire(layout)
     if isinstance(codec, Reduction):
         return Compressed(transport, codec, place)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nnlo.algos import Lineage, Place, ServerAlgorithm, Update
+from nnlo.comm.base import Channel
 from nnlo.comm.messages import Flag, Header
 from nnlo.flat import Arena
 from nnlo.roles.centre import Centre, Pinned, Ring
@@ -98,6 +99,10 @@ class Stepper:
         pinned.arena.counters.copy_(arena.counters)
         self.replies.back(pinned)
         return pinned
+
+    def send(self, channel: Channel, header: Header, pinned: Pinned) -> None:
+        """Send what a step left for its senders, from where it lies."""
+        (self.replies if self._wires.down else self.centre).send(channel, header, pinned)
 
     def answered(self, peer: int) -> None:
         """A worker has just been sent the centre's weights."""

@@ -103,7 +103,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Driver:
         ("--optimizer adam --momentum 0.9", ["'adam' has no setting 'momentum'", "betas", "--sync-every"]),
         ("--optimizer-params bates=3", ["no setting 'bates'", "betas"]),
         ("--optimizer-params betas=0.9", ["optimizer 'adam'"]),
-        ("--mode easdg", ["--mode: unknown value 'easdg': choose one of downpour"]),
+        ("--mode easdg", ["--mode: unknown value 'easdg': choose one of allreduce, downpour"]),
         ("--wait hot", ["--wait", "sleep, spin"]),
         ("--bacth 3", ["unknown option --bacth: did you mean --batch?"]),
         ("--l 3", ["--l is short for several options", "--loss", "--lr"]),
@@ -219,7 +219,7 @@ def test_every_flag_has_a_sentence_of_help(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         TrainingDriver.main(["--help"])
     text = capsys.readouterr().out
-    groups = ["Model", "Data", "Training", "Downpour SGD (--mode downpour)", "Optimizer", "Output"]
+    groups = ["Model", "Data", "Training", "Optimizer", "Learning rate", "Downpour SGD (--mode downpour)", "Output"]
     places = [text.index(f"\n{group}:\n") for group in groups]
     assert places == sorted(places)
 

@@ -40,6 +40,7 @@ def test_an_epoch_adds_up() -> None:
         "updates": 3,
         "refused": 1,
         "refused_samples": 7,
+        "late": 0,
         "loss": 1.0,
         "acc": 0.72,
         "staleness": {"mean": 1.0, "max": 2, "histogram": [1, 1, 1]},

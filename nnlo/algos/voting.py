@@ -1,0 +1,187 @@
+"""Votes on whole numbers: what `sign` and `vote` have in common.
+
+With K the largest level, c the number of workers that have an update in this step, and x the weights, the same
+on every worker and on the master where there is one:
+
+    worker   l = levels of its mean gradient, whole numbers from -K to K;  send l, packed
+    all      S = sum l;  v = S / c rounded away from 0;  x <- Opt(x, v)
+
+A worker has one vote, whatever the size of its batch. Levels are never scaled back to gradients, hence rates near
+1e-4. With a master the vote v travels down, packed as well, and each worker takes the step itself; otherwise every
+worker gets all levels and counts the votes itself. Both give the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnlo.algos.base import (
+    CollectiveAlgorithm,
+    Lineage,
+    Pattern,
+    Place,
+    ServerAlgorithm,
+    State,
+    SyncEveryOptions,
+    Update,
+)
+from nnlo.compress.levels import Levels, LevelSettings, largest_whole
+from nnlo.flat import Layout
+from nnlo.optim import NO_CLIP
+from nnlo.options import option
+
+EXCHANGES = (Pattern.SERVER.value, Pattern.COLLECTIVE.value)
+#: What a zero may become.
+ZEROS = ("zero", "plus", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteOptions(SyncEveryOptions):
+    """What both modes read that vote."""
+
+    exchange: str = option(
+        "server",
+        help="who counts the votes: the master, or every worker those of all (same weights)",
+        choices=lambda: EXCHANGES,
+    )
+    rand_zero: bool = option(
+        False, help="make -1 or +1 of a zero by a fair coin, in what a worker sends and in the vote; saves a bit"
+    )
+
+
+class Voting(ServerAlgorithm, CollectiveAlgorithm):
+    """The steps of the module's docstring. most: K; zero: one of ZEROS; count: whether `report` tells of the votes."""
+
+    synchronous = True
+    lockstep = True
+    gathers = True
+
+    def __init__(self, options: VoteOptions, most: int, zero: str, count: bool = False) -> None:
+        self.pattern = Pattern(options.exchange)
+        self.sync_every = options.sync_every
+        self.gradient_is_update = options.sync_every == 1
+        self.levels, self.zero, self.count = LevelSettings(most=most, zeros=zero == "zero"), zero, count
+
+    def wire(self, layout: Layout) -> Levels:
+        return Levels(self.levels, layout)
+
+    def reply_wire(self, layout: Layout) -> Levels:
+        return self.wire(layout)
+
+    @abstractmethod
+    def memory(self, x: Tensor) -> State:
+        """What a worker keeps from one gradient to the next, for weights of shape (n,)."""
+
+    @abstractmethod
+    def vote(self, gradient: Tensor, state: State) -> None:
+        """Overwrite a finite gradient, shape (n,), with levels, zero among them where the rule says so."""
+
+    # On a worker.
+
+    def init(self, x: Tensor, update: Tensor, place: Place) -> State:
+        counts = place.index == 1 and self.pattern is Pattern.COLLECTIVE
+        return {"sum": update, "samples": 0, **self.memory(x), **self.replica(x, place, counts)}
+
+    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
+        super().start(x, weights, state)
+        state["samples"] = 0
+
+    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
+        if self.gradient_is_update:
+            return
+        if state["samples"] == 0:
+            state["sum"].zero_()
+        state["sum"].add_(gradient, alpha=samples)
+        state["samples"] += samples
+
+    def send(self, x: Tensor, state: State) -> Tensor:
+        """Levels; a gradient that is not finite stays as it is, so that it is refused, and leaves no trace."""
+        update: Tensor = state["sum"]
+        if not self.gradient_is_update:
+            update.div_(state["samples"])
+            state["samples"] = 0
+        if math.isfinite(update.sum().item()) or bool(torch.isfinite(update).all()):
+            self.vote(update, state)
+            fill_zeros(update, self.zero, (state["seed"], state["index"], state["steps"]))
+        return update
+
+    def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
+        self.apply(x, reply, state)
+
+    # On the master.
+
+    def init_master(self, w: Tensor, place: Place) -> State:
+        return self.replica(w, place, counts=True)
+
+    def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
+        self.apply(w, merged.clone() if state["clips"] else merged, state)
+        return merged
+
+    # Wherever the votes are counted, and the step is taken.
+
+    def replica(self, x: Tensor, place: Place, counts: bool) -> State:
+        """What all who apply votes have alike."""
+        return {
+            "optimizer": place.build_optimizer(x),
+            "clips": place.optimizer is not None and place.optimizer.clip != NO_CLIP,
+            "seed": place.seed,
+            "index": place.index,
+            "steps": 0,
+            "usages": torch.zeros(2 * self.levels.most + 1, dtype=torch.int64) if self.count and counts else None,
+        }
+
+    def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
+        vote = rounded_mean([update.vector for update in updates], self.levels.most)
+        fill_zeros(vote, self.zero, (state["seed"], 0, state["steps"]))
+        return vote
+
+    def apply(self, x: Tensor, merged: Tensor, state: State) -> None:
+        state["steps"] += 1
+        if state["usages"] is not None:
+            codes = merged.to(torch.int32).add_(self.levels.most)
+            state["usages"].add_(torch.bincount(codes, minlength=len(state["usages"])))
+        state["optimizer"].step(x, merged)
+
+    def report(self, state: State) -> dict[str, Any]:
+        """How often each level was voted, where that is counted."""
+        if state["usages"] is None:
+            return {}
+        most, counts = self.levels.most, state["usages"].tolist()
+        state["usages"].zero_()
+        used = [level for level in range(-most, most + 1) if level or self.levels.zeros]
+        return {"usages": {"levels": used, "counts": [counts[level + most] for level in used]}}
+
+
+def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
+    """The mean of whole numbers up to `most`, each of shape (n,), rounded away from 0; exactly, whatever the order.
+
+    The votes are overwritten. The quotient of two whole numbers is rounded to one by mistake only where their sum
+    is too large for the type.
+    """
+    first, largest = votes[0], most * len(votes)
+    wide = next(kind for kind in (first.dtype, torch.float32, torch.float64) if largest <= largest_whole(kind))
+    total = first.to(wide)
+    for vote in votes[1:]:
+        total.add_(vote)
+    total.div_(len(votes))
+    return total.abs().ceil_().copysign_(total).to(first.dtype)
+
+
+def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:
+    """What zeros become, in place. stream: seed, number of the worker or 0 for the vote, and step."""
+    if zero == "zero":
+        return
+    places = levels == 0
+    if zero == "plus":
+        levels.masked_fill_(places, 1.0)
+        return
+    coins = np.random.default_rng(stream).integers(0, 2, int(places.sum()), dtype=np.int8)
+    levels.masked_scatter_(places, torch.from_numpy(2 * coins - 1).to(levels.dtype))

@@ -1,0 +1,68 @@
+"""Whole numbers from -K to K, packed in as few bits as they take; nothing is lost.
+
+Without zero there are 2 K of them, otherwise 2 K + 1: with K = 2**(b - 1) that is b bits each, or b + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nnlo.compress.base import Codec, State
+from nnlo.compress.packing import pack, packed_bytes, unpack
+from nnlo.errors import OptionsError
+from nnlo.flat import Layout
+from nnlo.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSettings(Options):
+    """K is `most`; `zeros`: whether zero is one of the levels."""
+
+    most: int = option(1, help="the largest level", at_least=1)
+    zeros: bool = option(True, help="whether zero is a level")
+
+    @property
+    def bits(self) -> int:
+        """What one level takes."""
+        return (2 * self.most + self.zeros - 1).bit_length()
+
+
+class Levels(Codec[LevelSettings]):
+    """For vectors that hold levels and nothing else; the type must hold each of them exactly."""
+
+    Settings = LevelSettings
+    needs_feedback = False
+
+    def __init__(self, settings: LevelSettings, layout: Layout) -> None:
+        super().__init__(settings, layout)
+        if settings.most > largest_whole(layout.dtype):
+            raise OptionsError(
+                f"levels up to {settings.most} are no whole numbers in {layout.dtype}: take fewer bits, or another type"
+            )
+        self.nbytes = packed_bytes(layout.numel, settings.bits)
+        self._codes = torch.empty(layout.numel, dtype=torch.uint8 if settings.bits <= 8 else torch.int32)
+
+    def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
+        """Level l is code l + K; without zero those above it move down by one."""
+        codes, most = self._codes, self.settings.most
+        if self.settings.bits == 1:
+            torch.gt(vector, 0, out=codes)
+        else:
+            codes.copy_(vector + most)
+            if not self.settings.zeros:
+                codes.sub_((vector > 0).to(codes.dtype))
+        pack(codes, self.settings.bits, memory)
+
+    def decode(self, memory: Tensor, out: Tensor) -> None:
+        unpack(memory, self.settings.bits, self._codes)
+        out.copy_(self._codes).sub_(self.settings.most)
+        if not self.settings.zeros:
+            out.add_(out >= 0)
+
+
+def largest_whole(dtype: torch.dtype) -> int:
+    """Up to here a float type holds every whole number."""
+    return round(2 / torch.finfo(dtype).eps)

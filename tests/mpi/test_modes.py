@@ -1,0 +1,7 @@
+"""Every row of the table of modes over real MPI; the synchronous ones as on the virtual clock, bit for bit."""
+
+from __future__ import annotations
+
+from tests.mpi.bodies import bodies_test
+
+test_modes = bodies_test("bodies_modes.py", ranks=(2, 3, 5), seconds=60.0)
