@@ -179,7 +179,7 @@ def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequen
         clip_norm=optimizer.clip_norm if wanted else None,
         clip_value=optimizer.clip_value if wanted else None,
         fused=optimizer.fused,
-        **build(MODES[training.mode].options, *layers).record(),
+        mode_options=build(MODES[training.mode].options, *layers),
         **(optimizer_settings(optimizer) if wanted else {}),
     )
 

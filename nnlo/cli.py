@@ -21,7 +21,7 @@ import yaml
 from nnlo.errors import NnloError, OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import note_error
-from nnlo.options import Options, checked, flag_of, parse_value, plain_type
+from nnlo.options import Options, checked, fields_of, flag_of, parse_value, plain_type
 
 T = TypeVar("T", bound=Options)
 
@@ -75,7 +75,7 @@ class Command:
     def _add_section(self, section: type[Options]) -> None:
         group = self.parser.add_argument_group((section.__doc__ or section.__name__).splitlines()[0].rstrip("."))
         hints = typing.get_type_hints(section)
-        for field in dataclasses.fields(section):
+        for field in fields_of(section):
             if field.name in self._fields and self._fields[field.name][0].metadata == field.metadata:
                 continue  # several modes read it: declared once, shown with the first
             self._fields[field.name] = field, hints[field.name]
@@ -146,7 +146,7 @@ class Command:
 
 def positionals(sections: Sequence[type[Options]]) -> list[str]:
     """The positional options, as the usage line shows them."""
-    kinds = [(field, typing.get_type_hints(section)) for section in sections for field in dataclasses.fields(section)]
+    kinds = [(field, typing.get_type_hints(section)) for section in sections for field in fields_of(section)]
     return [
         f"{metavar_of(field)}{'...' if takes_several(hints[field.name]) else ''} "
         for field, hints in kinds
@@ -211,7 +211,7 @@ def kind(content: Any) -> str:
 
 def build(section: type[T], *layers: Mapping[str, Any]) -> T:
     """An instance of `section` from dictionaries of values; the first that has a name wins."""
-    names = {field.name for field in dataclasses.fields(section)}
+    names = {field.name for field in fields_of(section)}
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         values.update({k: v for k, v in layer.items() if k in names})

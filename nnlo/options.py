@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from nnlo.errors import OptionsError
 
@@ -40,24 +41,28 @@ def option(
     metavar: str | None = None,
     choices: Choices | None = None,
     at_least: float | None = None,
+    at_most: float | None = None,
     above: float | None = None,
     below: float | None = None,
     positional: bool = False,
+    flag: bool = True,
 ) -> Any:
     """Declare one field of an `Options` class: its default, its sentence of help and its limits.
 
     `choices` is a function, so that a plug-in registered later is still offered; what it returns may
     know more names than it lists. A `positional` option is given by its place, without a flag; one that is a
-    tuple takes as many words as there are.
+    tuple takes as many words as there are. One with `flag=False` is none of the user's: no flag, nor in the record.
     """
     metadata = {
         "help": help,
         "metavar": metavar,
         "choices": choices,
         "at_least": at_least,
+        "at_most": at_most,
         "above": above,
         "below": below,
         "positional": positional,
+        "flag": flag,
     }
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -66,6 +71,11 @@ def option(
 
 def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def fields_of(section: type[Options]) -> list[dataclasses.Field[Any]]:
+    """What the user may say of that class, on the command line or in a file."""
+    return [field for field in dataclasses.fields(section) if field.metadata["flag"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +91,14 @@ class Options:
     def check(self) -> None:
         """Checks across fields; subclasses override it and raise `OptionsError`."""
 
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> Self:
+        """From what a program says, by the names of flags; a class whose keywords mean something else overrides it."""
+        return cls(**keywords)
+
     def record(self) -> dict[str, Any]:
         """The options as plain values, the way that the history keeps them."""
-        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in fields_of(type(self))}
 
 
 def plain(value: Any) -> Any:
@@ -148,19 +163,18 @@ def wanted(kind: type) -> str:
     return WANTED.get(kind, f"a {kind.__name__}")
 
 
+LIMITS = {"at_least": operator.ge, "at_most": operator.le, "above": operator.gt, "below": operator.lt}
+
+
 def check_limits(field: dataclasses.Field[Any], value: Any) -> None:
     flag, limits = flag_of(field.name), field.metadata
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionsError(f"{flag} must be a finite number, not {value}")
-    low, above, high = limits.get("at_least"), limits.get("above"), limits.get("below")
-    if low is not None and value < low:
-        raise OptionsError(f"{flag} must be at least {low:g}, not {value}")
-    if above is not None and value <= above:
-        raise OptionsError(f"{flag} must be above {above:g}, not {value}")
-    if high is not None and value >= high:
-        raise OptionsError(f"{flag} must be below {high:g}, not {value}")
+    for limit, fits in LIMITS.items():
+        if (bound := limits.get(limit)) is not None and not fits(value, bound):
+            raise OptionsError(f"{flag} must be {limit.replace('_', ' ')} {bound:g}, not {value}")
 
 
 def checked_choice(field: dataclasses.Field[Any], value: Any) -> Any:

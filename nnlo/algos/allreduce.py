@@ -29,6 +29,8 @@ BUCKET_MIB = 1.0
 class AllreduceOptions(SyncEveryOptions, CompressOptions):
     """Synchronous data parallel (--mode allreduce)."""
 
+    reduces = True
+
     bucket_mib: float | None = option(
         None,
         help="MiB of the gradient that are reduced together, while the backward pass still goes on; 0 reduces it "

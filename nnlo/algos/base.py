@@ -238,6 +238,14 @@ def mean(updates: Sequence[Update]) -> Tensor:
     return merged
 
 
+def total(updates: Sequence[Update]) -> Tensor:
+    """Their sum, in the memory of the first."""
+    merged = updates[0].vector
+    for update in updates[1:]:
+        merged.add_(update.vector)
+    return merged
+
+
 @dataclass(frozen=True)
 class Mode:
     """An entry of the table of modes.

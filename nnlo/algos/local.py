@@ -35,6 +35,8 @@ from nnlo.options import option
 class LocalOptions(SyncEveryOptions, WorkerOptimizerOptions, CompressOptions):
     """Local SGD, SlowMo, DiLoCo (--mode local)."""
 
+    reduces = True
+
     outer_lr: float = option(
         1.0, help="how far the weights move towards the mean of the workers': 1 is all the way", metavar="RATE", above=0
     )

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 
 from nnlo.errors import OptionsError
@@ -40,6 +41,8 @@ class Codec(ABC, Generic[S]):
 
     def __init__(self, settings: S, layout: Layout) -> None:
         """Raises OptionsError for settings that do not go with the layout."""
+        if layout.dtype not in (torch.float32, torch.float64):
+            raise OptionsError(f"weights of {layout.dtype} cannot be compressed: build the model in float32 or float64")
         self.settings, self.layout = settings, layout
 
     def init(self, seed: int) -> State:
@@ -48,7 +51,7 @@ class Codec(ABC, Generic[S]):
 
     @abstractmethod
     def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
-        """Write `vector`, which stays as it is, into `memory`, uint8 of shape (nbytes,)."""
+        """Write `vector`, which stays as it is, into `memory`, uint8 of shape (nbytes,) at a multiple of 8 bytes."""
 
     @abstractmethod
     def decode(self, memory: Tensor, out: Tensor) -> None:
@@ -56,14 +59,14 @@ class Codec(ABC, Generic[S]):
 
 
 class Reduction(Codec[S]):
-    """A codec whose compressed form is summed on its way, so that it goes with collectives alone."""
+    """A codec whose compressed form can be summed on its way: collectives compress the sum itself with it."""
 
     @abstractmethod
-    def reduce(self, vector: Tensor, share: float, state: State) -> Iterator[Tensor]:
-        """Overwrite `vector` with the compressed mean over all ranks of theirs, each weighted by its `share`.
+    def reduce(self, vector: Tensor, own: Tensor | None, state: State) -> Iterator[Tensor]:
+        """Overwrite `vector` with the compressed sum over all ranks of theirs, and `own` with this rank's part of it.
 
-        Each tensor that is given out has become the sum over all ranks, in place, when the next one is asked for.
-        `share` is this rank's part of the whole; those of all ranks add up to 1.
+        Each tensor that is given out has become the sum over all ranks, in place, when the next one is asked for;
+        they are as many bytes as `nbytes` says. Parts of all ranks add up to the sum.
         """
 
 

@@ -4,17 +4,23 @@ Seide et al. 2014; Karimireddy et al. 2019 (arXiv 1901.09847), algorithm 1. With
 
     p = v + e;  send C(p);  e = p - C(p)
 
-so that the sum of what was sent and of what is still to come is the sum of the vectors.
+so that the sum of what was sent and of what is still to come is the sum of the vectors. Where the compressed
+form is summed on its way, rank i with the share b_i of the whole has
+
+    p_i = b_i v_i + e_i;  all get C(sum p_i), which is the sum of C_i(p_i);  e_i = p_i - C_i(p_i)
+
+so that the same holds of the sums over all ranks, whatever the shares of each round.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nnlo.compress.base import Codec, State
+from nnlo.compress.base import Codec, Reduction, State
 
 
 class Compressor:
@@ -39,6 +45,24 @@ class Compressor:
         if residual is not None:
             residual.sub_(self._sent)
         return self._sent
+
+    def reduce(self, vector: Tensor, share: float) -> Iterator[Tensor]:
+        """Overwrite `vector` with the compressed mean over all ranks of theirs, each weighted by its `share`.
+
+        Each tensor that is given out has become the sum over all ranks, in place, when the next one is asked for.
+        `share` is this rank's part of the whole; those of all ranks add up to 1. Raises TypeError for a codec that
+        is no Reduction.
+        """
+        if not isinstance(self.codec, Reduction):
+            raise TypeError(f"{type(self.codec).__name__} cannot be summed on its way")
+        vector.mul_(share)
+        residual = self.state["residual"]
+        if residual is None:
+            yield from self.codec.reduce(vector, None, self.state["codec"])
+            return
+        vector.copy_(residual.add_(vector))
+        yield from self.codec.reduce(vector, self._sent, self.state["codec"])
+        residual.sub_(self._sent)
 
     def rescale(self, factor: float) -> None:
         """The unit of the vectors changes: those to come are `factor` times as long as they were."""

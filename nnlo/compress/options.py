@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nnlo.compress.base import CODECS, CodecSpec
+from nnlo.errors import OptionsError
 from nnlo.options import Options, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressOptions(Options):
     """What every mode reads that sends gradients or differences."""
+
+    reduces: ClassVar[bool] = False  # whether updates are summed on their way
 
     compress: str = option(
         "none",
@@ -23,7 +27,14 @@ class CompressOptions(Options):
 
     def check(self) -> None:
         super().check()
-        CodecSpec.of(self.compress)
+        spec = self.codec
+        if spec is None and self.error_feedback is not None:
+            raise OptionsError("--error-feedback has no effect without --compress: name a codec, or drop it")
+        if spec is not None and spec.reduces and not self.reduces:
+            raise OptionsError(
+                f"--compress {spec.name}: its updates are summed on their way, as with --mode allreduce: "
+                "choose another codec"
+            )
 
     @property
     def codec(self) -> CodecSpec | None:

@@ -127,7 +127,7 @@ class Gathered(Reducing):
     def _unpack(self, rank: int) -> Tensor:
         out = self._vectors[rank]
         if self._compressor:
-            self._compressor.codec.decode(self._everyone[rank], out)
+            self._compressor.codec.decode(self._everyone[rank].clone(), out)  # a row may begin at any byte
         else:
             out.view(torch.uint8).copy_(self._everyone[rank])
         return out
@@ -143,8 +143,8 @@ class Gathered(Reducing):
 class Compressed(Reducing):
     """The mean in a compressed form that is summed on its way."""
 
-    def __init__(self, transport: Transport, codec: Reduction[Any], place: Place) -> None:
-        self._transport, self._codec, self._state = transport, codec, codec.init(place.seed)
+    def __init__(self, transport: Transport, codec: Reduction[Any], feedback: bool, place: Place) -> None:
+        self._transport, self._compressor = transport, Compressor(codec, feedback, place.stream)
         share = (transport.size - 1) / transport.size
         self.bytes_up = self.bytes_down = round(2 * share * codec.nbytes)
 
@@ -152,9 +152,12 @@ class Compressed(Reducing):
         share = samples[self._transport.rank] / sum(samples)
         if not share:
             vector.zero_()
-        for part in self._codec.reduce(vector, share, self._state):
+        for part in self._compressor.reduce(vector, share):
             await whole(self._transport, part)
         return vector
+
+    def rescale(self, factor: float) -> None:
+        self._compressor.rescale(factor)
 
 
 def reducing(
@@ -171,7 +174,7 @@ def reducing(
         return Overlapped(transport, layout, buckets)
     codec = algorithm.wire(layout)
     if isinstance(codec, Reduction):
-        return Compressed(transport, codec, place)
+        return Compressed(transport, codec, algorithm.feedback, place)
     if codec is None and not algorithm.gathers:
         return Averaged(transport, layout)
     return Gathered(transport, algorithm, layout, place, x, state)

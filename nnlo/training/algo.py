@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnlo.algos import MODES, Algorithm, Mode, Pattern
+from nnlo.algos import MODES, Algorithm, Mode
 from nnlo.errors import OptionsError
 from nnlo.model import get_amp, get_loss, get_metrics
 from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
-from nnlo.options import flag_of
+from nnlo.options import Options, fields_of, flag_of
 
 
 class Algo:
@@ -21,8 +20,8 @@ class Algo:
     classifies. `validate_every` counts batches; epoch ends are always validated. `clip_norm` and
     `clip_value` limit the gradient that the optimizer gets. `amp` is "bf16" or "fp16", the workers' mixed
     precision. All other keywords are settings of the optimizer (`lr` or `learning_rate`, `momentum`,
-    `weight_decay`, ...) or of the mode, by the names of its flags (`sync_every=4`). Raises OptionsError for
-    names that neither knows.
+    `weight_decay`, ...) or of the mode, by the names of its flags (`sync_every=4`); the latter may come
+    as one instead, `mode_options`. Raises OptionsError for names that neither knows.
     """
 
     def __init__(
@@ -37,21 +36,23 @@ class Algo:
         clip_value: float | None = None,
         amp: str | None = None,
         fused: bool = True,
+        mode_options: Options | None = None,
         **options: Any,
     ) -> None:
         if validate_every is not None and (not isinstance(validate_every, int) or validate_every < 1):
             raise OptionsError(f"--validate-every must be a whole number, at least 1, not {validate_every!r}")
         self.mode = MODES.canonical(mode)
         kind = MODES[self.mode]
-        names = [field.name for field in dataclasses.fields(kind.options)]
-        self.mode_options = kind.options(**{name: options.pop(name) for name in names if name in options})
+        names = [field.name for field in fields_of(kind.options)]
+        if mode_options is None:
+            mode_options = kind.options.from_keywords(**{name: options.pop(name) for name in names if name in options})
+        self.mode_options = mode_options
         if isinstance(metrics, str):
             raise OptionsError(f"metrics must be a list of names: give ['{metrics}']")
         self.loss = get_loss(loss)
         self.metrics = get_metrics(("acc",) if metrics is None and self.loss.classifies else metrics or (), self.loss)
         self.validate_every = validate_every
         self.algorithm: Algorithm = kind.build(self.mode_options)
-        check_codec(self.mode, self.algorithm)
         self.amp = get_amp(amp)
         clip = Clip(clip_norm, clip_value)
         settings = {**optimizer_defaults(kind, optimizer, options), **options}
@@ -69,7 +70,7 @@ class Algo:
         try:
             return OptimizerSpec.of(name, settings, fused, clip)
         except OptionsError as error:
-            own = [field.name for field in dataclasses.fields(self.mode_options)]
+            own = [field.name for field in fields_of(type(self.mode_options))]
             raise OptionsError(f"{error}; --mode {self.mode} has {flags(own)}") from None
 
     def record(self) -> dict[str, Any]:
@@ -86,15 +87,6 @@ class Algo:
             "clip_norm": optimizer and optimizer.clip.norm,
             "clip_value": optimizer and optimizer.clip.value,
         }
-
-
-def check_codec(mode: str, algorithm: Algorithm) -> None:
-    """Raises OptionsError for a codec that the mode's pattern cannot serve."""
-    if algorithm.codec and algorithm.codec.reduces and algorithm.pattern is not Pattern.COLLECTIVE:
-        raise OptionsError(
-            f"--compress {algorithm.codec.name} is summed on its way, which --mode {mode} cannot do: choose another "
-            "codec, or a mode in which the workers exchange among themselves"
-        )
 
 
 def optimizer_defaults(kind: Mode, optimizer: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from nnlo.algos import MODES
 from nnlo.errors import OptionsError
 from nnlo.model import AMP, ready_made
 from nnlo.optim import OPTIMIZERS, SCHEDULES
-from nnlo.options import Options, flag_of, option
+from nnlo.options import Options, fields_of, flag_of, option
 from nnlo.training.job import MAX_BAD_UPDATES
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -197,7 +196,7 @@ def names_for_models() -> set[str]:
 
 
 def names_of(section: type[Options]) -> set[str]:
-    return {field.name for field in dataclasses.fields(section)}
+    return {field.name for field in fields_of(section)}
 
 
 def optimizer_settings(arguments: OptimizerArguments) -> dict[str, Any]:

@@ -22,7 +22,7 @@ COLOURS.register("blue", 2)
 class Sample(Options):
     """Sample"""
 
-    batch: int = option(100, help="samples", at_least=1)
+    batch: int = option(100, help="samples", at_least=1, at_most=200)
     learn_rate: float | None = option(None, help="rate", above=0, below=2)
     colour: str = option("red", help="colour", choices=lambda: COLOURS)
     folder: Path = option(Path("."), help="folder")
@@ -44,6 +44,8 @@ def test_defaults_are_themselves_checked_and_not_shared() -> None:
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
+        ({"batch": 1}, 1),
+        ({"batch": 200}, 200),
         ({"learn_rate": 1}, 1.0),
         ({"folder": "a/b"}, Path("a/b")),
         ({"names": "a, b,"}, ("a", "b")),
@@ -62,6 +64,7 @@ def test_values_are_kept_as_their_type(given: dict[str, Any], kept: object) -> N
     ("given", "message"),
     [
         ({"batch": 0}, "--batch must be at least 1, not 0"),
+        ({"batch": 201}, "--batch must be at most 200, not 201"),
         ({"batch": 2.0}, "--batch must be a whole number, not 2.0"),
         ({"batch": True}, "--batch must be a whole number, not True"),
         ({"batch": None}, "--batch must be a whole number, not None"),

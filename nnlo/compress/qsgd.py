@@ -1,0 +1,63 @@
+"""Stochastic levels: each element is rounded to one of its two neighbours so that the mean is right.
+
+Alistarh et al. 2017 (arXiv 1610.02132), QSGD, with one norm per tensor and s levels on either side of 0:
+
+    C(p) = ||p||_2 / s  (floor x + [u < x - floor x]),  x = s p / ||p||_2,  u uniform in [0, 1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnlo.compress.base import State
+from nnlo.compress.norms import norm
+from nnlo.compress.packing import pack
+from nnlo.compress.scaled import ScaledLevels
+from nnlo.flat import Layout
+from nnlo.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class QsgdOptions(Options):
+    """Stochastic levels."""
+
+    levels: int = option(127, help="levels on either side of 0", at_least=1, at_most=32767)
+
+
+class Qsgd(ScaledLevels[QsgdOptions]):
+    """2 s + 1 levels; unbiased, so that it needs no feedback. What is 0 stays 0.
+
+    The random numbers of an encoding depend on the sender's seed and on how many there were before, alone.
+    """
+
+    needs_feedback = False
+    Settings = QsgdOptions
+
+    def __init__(self, settings: QsgdOptions, layout: Layout) -> None:
+        super().__init__(settings, layout, (2 * settings.levels).bit_length(), half=settings.levels)
+
+    def init(self, seed: int) -> State:
+        return {"seed": seed, "step": 0}
+
+    def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
+        scales, packed = self.parts(memory)
+        random = np.random.default_rng((state["seed"], state["step"]))
+        state["step"] += 1
+        for index, part in self.tensors(vector):
+            scales[index] = norm(part)
+            for block, codes in self.coded(index, part):
+                self.round(block, scales[index].item() or 1.0, codes, random)
+        pack(self._codes, self.bits, packed)
+
+    def round(self, block: Tensor, scale: float, codes: Tensor, random: np.random.Generator) -> None:
+        """The codes of one block, `half` for 0."""
+        x = block.div(scale).mul_(self.half)
+        whole = torch.floor(x)
+        draws = torch.empty_like(x)
+        random.random(dtype=draws.numpy().dtype, out=draws.numpy())
+        whole.add_(draws < x.sub_(whole))
+        codes.copy_(whole.add_(self.half).clamp_(0, 2 * self.half))

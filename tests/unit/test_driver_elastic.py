@@ -1,0 +1,107 @@
+"""The flags of elastic averaging and of gradient energy matching: what they set, and where they are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nnlo.algos import MODES
+from nnlo.cli import build
+from nnlo.drivers.TrainingDriver import command, make_algo
+from nnlo.errors import OptionsError
+from nnlo.training.algo import Algo
+from nnlo.training.arguments import ModelArguments, TrainingArguments
+
+EASGD = {
+    "--elastic-force": ("elastic_force", "0.6", 0.6),
+    "--elastic-lr": ("elastic_lr", "0.05", 0.05),
+    "--elastic-momentum": ("elastic_momentum", "0.99", 0.99),
+    "--elastic-order": ("elastic_order", "before", "before"),
+    "--worker-optimizer": ("worker_optimizer", "adam", "adam"),
+    "--worker-optimizer-params": ("worker_optimizer_params", "lr=0.5", {"lr": 0.5}),
+    "--sync-every": ("sync_every", "7", 7),
+    "--compress": ("compress", "fp16", "fp16"),
+}
+GEM = {
+    "--gem-lr": ("gem_lr", "0.05", 0.05),
+    "--gem-momentum": ("gem_momentum", "0.5", 0.5),
+    "--gem-kappa": ("gem_kappa", "1.5", 1.5),
+    "--gem-clip": ("gem_clip", "0", 0.0),
+    "--gem-variant": ("gem_variant", "code", "code"),
+    "--sync-every": ("sync_every", "7", 7),
+}
+ALL = [("easgd", flag, *case) for flag, case in EASGD.items()] + [("gem", flag, *case) for flag, case in GEM.items()]
+
+
+def others(flag: str) -> list[str]:
+    """The modes that do not read it."""
+    name = flag.removeprefix("--").replace("-", "_")
+    return [mode for mode in ("downpour", "easgd", "gem") if name not in MODES[mode].options.__dataclass_fields__]
+
+
+def algo(*argv: str) -> Algo:
+    layers = (command().parse(argv),)
+    return make_algo(build(ModelArguments, *layers), build(TrainingArguments, *layers), layers)
+
+
+@pytest.mark.parametrize(("mode", "flag", "name", "text", "value"), ALL)
+def test_a_flag_is_read(mode: str, flag: str, name: str, text: str, value: Any) -> None:
+    found = algo("--mode", mode, flag, text)
+    assert getattr(found.mode_options, name) == value != getattr(MODES[mode].options(), name)
+    assert found.record()[name] == value
+
+
+def test_the_force_of_the_command_line_is_shared_by_the_workers() -> None:
+    options = algo("--mode", "easgd", "--elastic-force", "0.6").mode_options
+    assert options.alpha(3) == pytest.approx(0.2)  # type: ignore[attr-defined]
+
+
+def test_synchronous_and_order_are_what_the_roles_read() -> None:
+    found = algo("--mode", "easgd", "--synchronous", "--sync-every", "4").algorithm
+    assert (found.synchronous, found.sync_every) == (True, 4)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "mode"),
+    [(flag, text, other) for mode, flag, _, text, _ in ALL for other in others(flag)],
+)
+def test_a_flag_of_another_mode_is_refused(flag: str, text: str, mode: str) -> None:
+    with pytest.raises(OptionsError, match=f"{flag} is not read by --mode {mode}, but by "):
+        algo("--mode", mode, flag, text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            "easgd --elastic-lr 0.1 --worker-optimizer adam",
+            "--elastic-lr is for --worker-optimizer sgd, not adam: give",
+        ),
+        (
+            "easgd --elastic-momentum 0.1 --worker-optimizer nesterov",
+            "--elastic-momentum is for --worker-optimizer sgd",
+        ),
+        ("easgd --elastic-lr 0.1 --worker-optimizer-params lr=1", "lr and --elastic-lr set the same: drop one"),
+        ("easgd --elastic-force -1", "--elastic-force must be at least 0, not -1"),
+        ("easgd --elastic-momentum 1", "--elastic-momentum must be below 1"),
+        ("easgd --elastic-alpha 0.1", "unknown option --elastic-alpha"),
+        ("easgd --error-feedback --compress fp16", "--error-feedback: --mode easgd"),
+        ("easgd --lr 0.1", "--lr is not read by --mode easgd, but by"),
+        ("gem --synchronous", "--synchronous is not read by --mode gem"),
+        ("gem --compress fp16", "--compress is not read by --mode gem"),
+        ("gem --worker-optimizer adam", "--worker-optimizer is not read by --mode gem"),
+        ("gem --gem-momentum 1", "--gem-momentum must be below 1"),
+        ("gem --gem-variant book", "--gem-variant: unknown value 'book'"),
+    ],
+)
+def test_bad_flags_are_refused_in_one_line(argv: str, message: str) -> None:
+    with pytest.raises(OptionsError, match=message) as refused:
+        algo("--mode", *argv.split())
+    assert "\n" not in str(refused.value)
+
+
+def test_a_field_that_is_no_flag_is_neither_in_the_help_nor_in_files() -> None:
+    assert "--elastic-alpha" not in command().parser.format_help()
+    with pytest.raises(OptionsError, match="unknown option 'elastic_alpha'"):
+        command().checked({"elastic_alpha": 0.1})
