@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nnlo import Algo, Data, MPIManager
+from nnlo.algos import MODES
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import DataError
@@ -23,13 +24,18 @@ from nnlo.training.seeds import seed_everything
 from tests.golden.test_synchronous import LR, integers, linear
 from tests.jobs import Batch, Batches, Built, Rows, Run, cut, labelled, same_bits, train_here
 
-MODES: list[tuple[str, dict[str, Any]]] = [
+CASES: list[tuple[str, dict[str, Any]]] = [
     ("downpour", {}),
     ("downpour", {"synchronous": True}),
     ("downpour", {"sync_every": 2, "local_lr": 2.0**-6}),
     ("downpour", {"synchronous": True, "compress": "fp16"}),
     ("allreduce", {}),
     ("allreduce", {"sync_every": 2}),
+    ("easgd", {"elastic_force": 0.25, "elastic_lr": LR}),
+    ("easgd", {"elastic_force": 0.25, "elastic_lr": LR, "elastic_momentum": 0.5, "synchronous": True}),
+    ("local", {"sync_every": 2, "worker_optimizer_params": {"lr": LR}}),
+    ("sign", {}),
+    ("vote", {"exchange": "collective"}),
 ]
 ENTRY = ("samples", "updates", "refused", "staleness")
 RANK = ("samples", "updates", "loss")
@@ -40,7 +46,8 @@ def trained(ranks: int, data: Data, workers: int = 2, **options: Any) -> Run:
     mode = options.pop("mode", "downpour")
     kept = {name: options.pop(name) for name in ("make", "epochs", "worker_accuracy", "loss") if name in options}
     make, loss = kept.pop("make", linear), kept.pop("loss", "mse")
-    algo = Algo("sgd", mode=mode, lr=LR, loss=loss, fused=False, **options)
+    settings = {"lr": LR, "fused": False} if MODES[mode].needs_optimizer else {}
+    algo = Algo("sgd" if settings else None, mode=mode, loss=loss, **settings, **options)
     return train_here(VirtualWorld(1 + workers * ranks), data, algo, make, num_processes=ranks, **kept)
 
 
@@ -57,11 +64,19 @@ def check_equal(team: Run, alone: Run, ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize(("mode", "options"), MODES)
+@pytest.mark.parametrize(("mode", "options"), CASES)
 def test_a_team_is_one_worker(mode: str, options: dict[str, Any], ranks: int) -> None:
     x, y = integers(24)
     runs = [trained(p, Batches(cut(x, y, [4] * 6)), mode=mode, **options) for p in (ranks, 1)]
     check_equal(*runs, ranks)
+
+
+def test_a_team_is_one_worker_to_rounding_where_a_mode_divides() -> None:
+    x, y = integers(24)
+    team, alone = (trained(p, Batches(cut(x, y, [4] * 6)), mode="gem") for p in (3, 1))
+    assert team.delays == alone.delays
+    for name, value in alone.state.items():
+        torch.testing.assert_close(team.state[name], value, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("mode", ["downpour", "allreduce"])
