@@ -24,6 +24,7 @@ from nnlo.roles.exporting import tried_exports
 from nnlo.roles.measuring import measured
 from nnlo.roles.patterns import ROLES, AtRankZero
 from nnlo.roles.peer import Peer
+from nnlo.roles.relay import Relay
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.sharing import Member
 from nnlo.roles.worker import Worker
@@ -149,10 +150,12 @@ class Run:
         )
 
 
-def role_of(transport: Transport, job: Job, setup: Setup) -> Worker | Peer | Member:
+def role_of(transport: Transport, job: Job, setup: Setup) -> Worker | Peer | Relay | Member:
     """What this rank does, other than rank 0."""
     if setup.crew is None:
         return Member(transport, job, setup)
+    if job.topology.nodes[transport.rank].role is Role.MASTER:
+        return Relay(setup.crew, job, setup)
     return ROLES[job.algorithm.pattern].other(setup.crew, job, setup)
 
 

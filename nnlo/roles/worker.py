@@ -34,10 +34,12 @@ class Worker:
     def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:
         self.transport, self.algorithm = transport, job.server
         wires = Wires(job.server, setup.layout, len(job.metric_names))
-        self.channel = transport.channel(transport.peers[MASTER], EXCHANGE, wires.weights_bytes)
+        tree = job.topology.crew
+        node = tree.nodes[transport.rank]
+        self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.weights_bytes)
         self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
         self.up = wires.update(transport.storage(wires.update_bytes))
-        place = job.place(transport.rank, transport.size - 1, setup.layout, setup.groups)
+        place = job.place(node.worker, tree.workers, setup.layout, setup.groups)
         self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
         self.x = self.weights.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.update)
         self.gradient = self.update if self.algorithm.gradient_is_update else torch.zeros_like(self.x)

@@ -83,6 +83,11 @@ class Topology:
         return len(self.leads)
 
     @property
+    def behind(self) -> int:
+        """The workers of each master under the head; 0 where all workers are rank 0's own."""
+        return self.workers // (self.masters - 1) if self.masters > 1 else 0
+
+    @property
     def leads(self) -> tuple[int, ...]:
         """The ranks that stand for a worker, in the order of their numbers."""
         return tuple(node.rank for node in self.nodes if node.role is Role.WORKER)
