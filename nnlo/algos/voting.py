@@ -34,7 +34,7 @@ from nnlo.algos.base import (
     Update,
     total,
 )
-from nnlo.compress.levels import Levels, LevelSettings, largest_whole
+from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
 from nnlo.optim import NO_CLIP
 from nnlo.options import option
@@ -156,13 +156,13 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         state["optimizer"].step(x, merged)
 
     def report(self, state: State) -> dict[str, Any]:
-        """How often each level was voted, where that is counted."""
+        """How often each level was voted, by its number, where that is counted."""
         if state["usages"] is None:
             return {}
         most, counts = self.levels.most, state["usages"].tolist()
         state["usages"].zero_()
         used = [level for level in range(-most, most + 1) if level or self.levels.zeros]
-        return {"usages": {"levels": used, "counts": [counts[level + most] for level in used]}}
+        return {"usages": {str(level): counts[level + most] for level in used}}
 
 
 def rounded_mean(votes: Sequence[Tensor], most: int, voters: int) -> Tensor:
@@ -171,13 +171,13 @@ def rounded_mean(votes: Sequence[Tensor], most: int, voters: int) -> Tensor:
     A vote may be the sum of several voters', of whom there are so many in all; the votes are overwritten. The
     quotient of two whole numbers is rounded to one by mistake only where their sum is too large for the type.
     """
-    first, largest = votes[0], most * voters
-    wide = next(kind for kind in (first.dtype, torch.float32, torch.float64) if largest <= largest_whole(kind))
-    summed = first.to(wide)
+    kind = votes[0].dtype
+    exact = most * voters * torch.finfo(kind).eps <= 2
+    summed = votes[0] if exact else votes[0].to(torch.float64)
     for vote in votes[1:]:
         summed.add_(vote)
     summed.div_(voters)
-    return summed.abs().ceil_().copysign_(summed).to(first.dtype)
+    return summed.abs().ceil_().copysign_(summed).to(kind)
 
 
 def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:

@@ -3,7 +3,7 @@
 Up goes a row for each worker and one vector, what the algorithm combines their updates to; down come a row for each
 worker that is answered and what all of them are answered with. So the head deals, counts and steps as if it heard
 every worker itself. In a synchronous mode a message waits for all workers that the head has answered; otherwise it
-takes what is there, as far as it was computed from one version of the centre.
+takes what is there. Where it matters how late an update is, one message tells of one version of the centre.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Relay:
     def chosen(self) -> dict[int, Header]:
         """What the next message tells."""
         versions = [header.version for header in self.held.values() if brings(header)]
-        if self.algorithm.synchronous or not versions:
+        whole = self.algorithm.synchronous and not self.algorithm.backup_workers
+        if whole or not versions:
             return dict(self.held)
         return {w: header for w, header in self.held.items() if not brings(header) or header.version == versions[0]}
 
