@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnlo.algos import Pattern
+from nnlo.algos import Pattern, ServerAlgorithm
 from nnlo.comm.base import World
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
@@ -41,16 +41,30 @@ def check_seed(seed: object) -> None:
 def check_ranks(world: World, algo: Algo, num_masters: int, num_processes: int, team_backend: str) -> Topology:
     """What the ranks of `world` are. Raises OptionsError where they do not divide so, or `algo` does not."""
     check_counts(num_masters, num_processes)
-    asked = f"--n-masters {num_masters} --n-processes {num_processes}"
     if isinstance(world, LocalWorld) and (num_masters, num_processes) != (1, 1):
         least = Topology.least(num_masters, num_processes)
+        asked = f"--n-masters {num_masters} --n-processes {num_processes}"
         raise OptionsError(
             f"{asked}: this is one process, and that takes {least} or more: start mpirun -np {least} ..."
         )
-    if num_masters > 1 and algo.algorithm.pattern is not Pattern.SERVER:
-        raise OptionsError(f"--n-masters {num_masters}: --mode {algo.mode} has no master in its steps: drop it")
+    topology = Topology.of(world.size, num_masters, num_processes)
+    if num_masters > 1:
+        check_masters(topology, algo)
     check_backend(world, num_processes, team_backend)
-    return Topology.of(world.size, num_masters, num_processes)
+    return topology
+
+
+def check_masters(topology: Topology, algo: Algo) -> None:
+    """Raises OptionsError where what masters pass on would not be what `algo` says."""
+    asked, algorithm = f"--n-masters {topology.masters}", algo.algorithm
+    if algorithm.pattern is not Pattern.SERVER or not isinstance(algorithm, ServerAlgorithm):
+        raise OptionsError(f"{asked}: the workers of --mode {algo.mode} exchange among themselves: drop it")
+    if 0 < algorithm.backup_workers < topology.behind:
+        spared = f"--backup-workers {algorithm.backup_workers}"
+        raise OptionsError(
+            f"{asked} with {spared}: a master waits for its {topology.behind} workers: give at least so many, "
+            "or drop one"
+        )
 
 
 def check_backend(world: World, num_processes: int, team_backend: str) -> None:

@@ -93,7 +93,8 @@ class Run:
     def _threads(self, transport: Transport, places: Sequence[Place]) -> int:
         if isinstance(self._manager.world, VirtualWorld):
             return torch.get_num_threads()
-        return set_threads(transport.rank, places)
+        masters = [node.rank for node in self._manager.job.topology.nodes if not node.worker]
+        return set_threads(transport.rank, places, masters)
 
     def _check_callbacks(self, setup: Setup) -> None:
         names = self._manager.job.metric_names

@@ -144,5 +144,6 @@ def refusal(size: int, masters: int, processes: int) -> str:
     fit = [below, below + more] if size > first else [first, first + more]
     parts = f"a head and {masters - 1} masters with equal numbers of workers" if masters > 1 else "a master and workers"
     each = f" of {processes} ranks each" if processes > 1 else ""
-    what = f"--n-masters {masters} --n-processes {processes}: {size} rank{'s' * (size != 1)} do not divide into"
-    return f"{what} {parts}{each}: start {fit[0]} or {fit[1]} (every {more} more will do)"
+    ranks = "1 rank does" if size == 1 else f"{size} ranks do"
+    what = f"--n-masters {masters} --n-processes {processes}: {ranks} not divide into {parts}{each}"
+    return f"{what}: start {fit[0]} or {fit[1]} (every {more} more will do)"

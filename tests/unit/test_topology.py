@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from functools import cache
 
@@ -13,17 +14,38 @@ from nnlo.topology import Role, Topology
 
 MOST = 64
 COUNTS = range(1, MOST + 1)
+REFUSAL = re.compile(
+    r"--n-masters (\d+) --n-processes (\d+): (\d+) ranks? do(?:es)? not divide into a .*: "
+    r"start (\d+) or (\d+) \(every \d+ more will do\)"
+)
+
+
+def sizes_that_divide(masters: int, processes: int) -> list[int]:
+    """Built up from what a job is made of, to a little beyond MOST."""
+    bosses = max(1, masters - 1)  # those with workers of their own
+    return [masters + bosses * workers * processes for workers in range(1, MOST + 2)]
 
 
 @cache
-def sizes_that_divide(masters: int, processes: int) -> set[int]:
-    """Built up from what a job is made of, to a little beyond MOST."""
-    bosses = max(1, masters - 1)  # those with workers of their own
-    return {masters + bosses * workers * processes for workers in range(1, 2 * MOST + 2)}
+def accepted(masters: int) -> list[Topology]:
+    """All that there are up to MOST ranks."""
+    return [
+        Topology.of(size, masters, processes)
+        for processes in COUNTS
+        for size in sizes_that_divide(masters, processes)
+        if size <= MOST
+    ]
 
 
-def accepted(masters: int, processes: int) -> list[Topology]:
-    return [Topology.of(size, masters, processes) for size in COUNTS if size in sizes_that_divide(masters, processes)]
+def told(size: int, masters: int, processes: int) -> tuple[int, int]:
+    """The two sizes that a refusal names."""
+    with pytest.raises(OptionsError) as refused:
+        Topology.of(size, masters, processes)
+    named = REFUSAL.fullmatch(str(refused.value))
+    assert named, refused.value
+    asked, given, ranks, first, second = map(int, named.groups())
+    assert (asked, given, ranks) == (masters, processes, size)
+    return first, second
 
 
 @pytest.mark.parametrize("masters", COUNTS)
@@ -31,31 +53,22 @@ def test_sizes_divide_or_are_refused_with_the_nearest_that_do(masters: int) -> N
     for processes in COUNTS:
         good = sizes_that_divide(masters, processes)
         for size in COUNTS:
-            if size in good:
+            place = bisect_left(good, size)
+            if good[place] == size:
                 assert Topology.of(size, masters, processes).size == size
-                continue
-            with pytest.raises(OptionsError) as refused:
-                Topology.of(size, masters, processes)
-            named = re.fullmatch(r".*: start (\d+) or (\d+) \(every \d+ more will do\)", str(refused.value))
-            assert named, refused.value
-            below, above = map(int, named.groups())
-            nearest = sorted(one for one in good if one > size)
-            least = min(good)
-            assert (below, above) == (max(one for one in good if one < size) if size > least else least,
-                                      nearest[0] if size > least else nearest[1])  # fmt: skip
-            assert f"--n-masters {masters} --n-processes {processes}" in str(refused.value)
+            else:
+                assert told(size, masters, processes) == (good[max(0, place - 1)], good[max(1, place)])
 
 
 @pytest.mark.parametrize("masters", COUNTS)
 def test_no_rank_is_left_over(masters: int) -> None:
-    for processes in COUNTS:
-        for topology in accepted(masters, processes):
-            assert [node.rank for node in topology.nodes] == list(range(topology.size))
-            roles = Counter(node.role for node in topology.nodes)
-            assert roles[Role.HEAD] == 1 and topology.nodes[0].role is Role.HEAD
-            assert roles[Role.MASTER] == masters - 1
-            assert roles[Role.WORKER] == topology.workers == (topology.size - masters) // processes
-            assert roles[Role.MEMBER] == topology.workers * (processes - 1)
+    for topology in accepted(masters):
+        assert [node.rank for node in topology.nodes] == list(range(topology.size))
+        roles = Counter(node.role for node in topology.nodes)
+        assert roles[Role.HEAD] == 1 and topology.nodes[0].role is Role.HEAD
+        assert roles[Role.MASTER] == masters - 1
+        assert roles[Role.WORKER] == topology.workers == (topology.size - masters) // topology.processes
+        assert roles[Role.MEMBER] == topology.workers * (topology.processes - 1)
 
 
 @pytest.mark.parametrize("masters", COUNTS)
@@ -65,44 +78,43 @@ def test_parents_and_children_are_one_tree(masters: int) -> None:
         Role.WORKER: {Role.MASTER if masters > 1 else Role.HEAD},
         Role.MASTER: {Role.HEAD},
     }
-    for processes in COUNTS:
-        for topology in accepted(masters, processes):
-            for node in topology.nodes:
-                assert node.children == tuple(other.rank for other in topology.nodes if other.parent == node.rank)
-                assert (node.parent is None) == (node.role is Role.HEAD)
-                assert node.parent is None or topology.nodes[node.parent].role in above[node.role]
-                assert node.parent is None or node.parent < node.rank
-            bosses = [node for node in topology.nodes if node.role is Role.MASTER] or [topology.nodes[0]]
-            assert len({len(boss.children) for boss in bosses}) == 1
+    for topology in accepted(masters):
+        for node in topology.nodes:
+            assert node.children == tuple(other.rank for other in topology.nodes if other.parent == node.rank)
+            assert (node.parent is None) == (node.role is Role.HEAD)
+            assert node.parent is None or topology.nodes[node.parent].role in above[node.role]
+            assert node.parent is None or node.parent < node.rank
+        bosses = [node for node in topology.nodes if node.role is Role.MASTER] or [topology.nodes[0]]
+        assert len({len(boss.children) for boss in bosses}) == 1
 
 
 @pytest.mark.parametrize("masters", COUNTS)
 def test_workers_are_teams_of_consecutive_ranks(masters: int) -> None:
-    for processes in COUNTS:
-        for topology in accepted(masters, processes):
-            trainers = [node for node in topology.nodes if node.worker]
-            assert Counter(node.worker for node in trainers) == dict.fromkeys(range(1, topology.workers + 1), processes)
-            for node in trainers:
-                assert node.team == tuple(other.rank for other in topology.nodes if other.worker == node.worker)
-                assert node.team == tuple(range(node.team[0], node.team[0] + processes)) and node.rank in node.team
-                assert (node.role is Role.WORKER) == (node.rank == node.team[0])
-            assert [node.worker for node in trainers] == sorted(node.worker for node in trainers)
-            assert topology.leads == tuple(node.rank for node in trainers if node.role is Role.WORKER)
-            assert all(node.team == () for node in topology.nodes if not node.worker)
-            first = [node for node in topology.nodes if node.rank == (node.team or (node.rank,))[0]]
-            assert [(node.role, node.worker) for node in topology.crew.nodes] == [
-                (node.role, node.worker) for node in first
-            ]
+    for topology in accepted(masters):
+        trainers = [node for node in topology.nodes if node.worker]
+        assert Counter(node.worker for node in trainers) == dict.fromkeys(
+            range(1, topology.workers + 1), topology.processes
+        )
+        for node in trainers:
+            assert node.team == tuple(other.rank for other in topology.nodes if other.worker == node.worker)
+            assert node.team == tuple(range(node.team[0], node.team[0] + topology.processes)) and node.rank in node.team
+            assert (node.role is Role.WORKER) == (node.rank == node.team[0])
+        assert [node.worker for node in trainers] == sorted(node.worker for node in trainers)
+        assert topology.leads == tuple(node.rank for node in trainers if node.role is Role.WORKER)
+        assert all(node.team == () for node in topology.nodes if not node.worker)
+        first = [node for node in topology.nodes if node.rank == (node.team or (node.rank,))[0]]
+        assert [(node.role, node.worker) for node in topology.crew.nodes] == [
+            (node.role, node.worker) for node in first
+        ]
 
 
 @pytest.mark.parametrize("masters", COUNTS)
 def test_a_master_and_those_below_it_are_consecutive(masters: int) -> None:
-    for processes in COUNTS:
-        for topology in accepted(masters, processes) if masters > 1 else []:
-            for master in topology.nodes[0].children:
-                leads = topology.nodes[master].children
-                ranks = [master, *(rank for lead in leads for rank in topology.nodes[lead].team)]
-                assert ranks == list(range(master, master + len(ranks)))
+    for topology in accepted(masters) if masters > 1 else []:
+        for master in topology.nodes[0].children:
+            leads = topology.nodes[master].children
+            ranks = [master, *(rank for lead in leads for rank in topology.nodes[lead].team)]
+            assert ranks == list(range(master, master + len(ranks)))
 
 
 def test_eleven_ranks_as_the_module_draws_them() -> None:
