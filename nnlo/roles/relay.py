@@ -107,12 +107,11 @@ class Relay:
         self.make_room(headers)
 
     def chosen(self) -> dict[int, Header]:
-        """What the next message tells."""
+        """What the next message tells, in the order of workers, so that sums do not depend on who came first."""
         versions = [header.version for header in self.held.values() if brings(header)]
-        whole = self.algorithm.synchronous and not self.algorithm.backup_workers
-        if whole or not versions:
-            return dict(self.held)
-        return {w: header for w, header in self.held.items() if not brings(header) or header.version == versions[0]}
+        mixed = self.algorithm.synchronous and not self.algorithm.backup_workers
+        headers = {worker: self.held[worker] for worker in self.workers if worker in self.held}
+        return {w: h for w, h in headers.items() if mixed or not brings(h) or h.version == versions[0]}
 
     def combine(self, workers: Sequence[int], headers: dict[int, Header]) -> None:
         """One update of several, in the memory that is sent."""
