@@ -207,6 +207,9 @@ def summary(manager: MPIManager) -> str:
         lines.append(
             f"{refused} updates ({samples:,} samples) were inf or nan and refused: --check-data looks for such"
         )
+    if late := sum(entry["late"] for entry in history["epochs"]):
+        samples = sum(entry["late_samples"] for entry in history["epochs"])
+        lines.append(f"{late} updates ({samples:,} samples) came too late and were not applied")
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.left)])
 
 

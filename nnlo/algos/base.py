@@ -106,6 +106,9 @@ class Algorithm(ABC):
     feedback = False
     sends_gradient = False
 
+    def check(self, workers: int) -> None:  # noqa: B027
+        """Raises OptionsError for settings that do not go with so many workers."""
+
     def batches(self, epoch: int) -> int:
         """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
         return self.sync_every

@@ -9,19 +9,35 @@ With n_push = n_fetch = tau, local rate eta_l, worker weights x, centre w:
 
 b is the number of samples, so that short batches count for what they hold. Gradients are sent, never
 differences of weights, which would lose their low bits.
+
+What else can be done about an update a that is d steps late, with w_i what worker i was sent last:
+
+    staleness           the rate is eta / max(1, d) or eta / (d + 1)   Zhang et al. 2016, arXiv 1511.05950
+    max staleness D     refused where d > D; the worker begins again from w
+    delay compensation  a + lambda a * a * (w - w_i) in a's stead      Zheng et al. 2017, arXiv 1609.08326
+    backup workers K    synchronous, and a step waits for the first M - K gradients at w alone;
+                        the others come too late and are refused       Chen et al. 2016
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnlo.algos.base import Lineage, Place, ServerAlgorithm, ServerOptions, State
+from nnlo.algos.base import Lineage, Place, ServerAlgorithm, ServerOptions, State, Update
 from nnlo.compress.options import CompressOptions
 from nnlo.errors import OptionsError
+from nnlo.optim import FlatOptimizer
 from nnlo.options import option
+
+#: What the rate is divided by for an update that is so many steps late.
+DIVISORS: dict[str, Callable[[int], int]] = {
+    "none": lambda delay: 1,
+    "inverse": lambda delay: max(1, delay),
+    "inverse-plus-one": lambda delay: delay + 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +48,48 @@ class DownpourOptions(ServerOptions, CompressOptions):
         0.0, help="learning rate of a worker's own steps between two exchanges; 0 keeps its weights still", at_least=0.0
     )
 
+    staleness: str = option(
+        "none",
+        help="divide the rate of an update that is D steps late by D (inverse) or by D + 1 (inverse-plus-one)",
+        choices=lambda: DIVISORS,
+    )
+    max_staleness: int | None = option(
+        None,
+        help="refuse an update that is more steps late than this; its worker begins again from the weights now",
+        metavar="STEPS",
+        at_least=0,
+    )
+    delay_compensation: float = option(
+        0.0,
+        help="correct a late gradient g by LAMBDA g*g times what the weights have moved since (DC-ASGD); 0 for not",
+        metavar="LAMBDA",
+        at_least=0,
+    )
+    backup_workers: int = option(
+        0,
+        help="a step of --synchronous goes without the last K gradients, which are refused when they come",
+        metavar="K",
+        at_least=0,
+    )
+
     def check(self) -> None:
         super().check()
         if self.local_lr and self.sync_every == 1:
             raise OptionsError("--local-lr has no effect with --sync-every 1: give --sync-every 2 or more, or drop it")
+        if self.backup_workers and not self.synchronous:
+            raise OptionsError("--backup-workers has no effect without --synchronous: add that, or drop it")
+        if self.synchronous and (late := self.about_late_updates):
+            raise OptionsError(f"{late[0]} has no effect with --synchronous, which applies no late update: drop one")
+
+    @property
+    def about_late_updates(self) -> list[str]:
+        """The flags in use that say how a late update is applied."""
+        given = {
+            "--staleness": self.staleness != "none",
+            "--max-staleness": self.max_staleness is not None,
+            "--delay-compensation": self.delay_compensation > 0,
+        }
+        return [flag for flag, used in given.items() if used]
 
 
 class Downpour(ServerAlgorithm):
@@ -49,6 +103,16 @@ class Downpour(ServerAlgorithm):
         self.synchronous, self.sync_every = options.synchronous, options.sync_every
         self.gradient_is_update = options.sync_every == 1
         self.codec, self.feedback = options.codec, options.feedback
+        self.backup_workers = options.backup_workers
+        self.most_late = 0 if options.backup_workers else options.max_staleness
+        self.divisor = DIVISORS[options.staleness]
+
+    def check(self, workers: int) -> None:
+        if self.backup_workers >= workers:
+            raise OptionsError(
+                f"--backup-workers {self.backup_workers} must be below the number of workers, which is {workers}: "
+                "lower it or start more ranks"
+            )
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         return {"sum": update, "samples": 0}
@@ -79,8 +143,28 @@ class Downpour(ServerAlgorithm):
             x.copy_(reply)
 
     def init_master(self, w: Tensor, place: Place) -> State:
-        return {"optimizer": place.build_optimizer(w)}
+        return {"optimizer": place.build_optimizer(w), "known": {}}
+
+    def accepts(self, lineage: Lineage, state: State) -> bool:
+        return self.most_late is None or lineage.delay <= self.most_late
+
+    def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
+        merged, lineage = super().merge(updates, w, state), updates[0].lineage
+        if self.options.delay_compensation and lineage.delay:
+            moved = w - state["known"][lineage.sender]
+            merged.addcmul_(moved.mul_(merged), merged, value=self.options.delay_compensation)
+        return merged
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
-        state["optimizer"].step(w, merged)
+        optimizer: FlatOptimizer = state["optimizer"]
+        factor = optimizer.factor
+        optimizer.scale(factor / max(self.divisor(lineage.delay) for lineage in lineages))
+        optimizer.step(w, merged)
+        optimizer.scale(factor)
         return w
+
+    def answered(self, worker: int, w: Tensor, state: State) -> None:
+        """What a worker knows is copied: the centre's weights go on in their own memory."""
+        if self.options.delay_compensation:
+            known: dict[int, Tensor] = state["known"]
+            known[worker] = known[worker].copy_(w) if worker in known else w.clone()

@@ -9,8 +9,9 @@ worker pulled last time s, centre w:
     master   w += q
 
 s begins as the weights that training begins with. The paper leaves pi unlimited (C = 0 here) and goes on from w; the
-authors' code limits it to [0, 5] and goes on from w + q. eps = 1e-16 as in the paper. Gradients are summed, since
-differences of weights would lose their low bits.
+authors' code limits it to [0, 5] and goes on from w + q. Unlimited, pi is negative wherever the centre has moved by
+more than kappa |m|, so that several workers near a minimum may drive each other away from it. eps = 1e-16 as in the
+paper. Gradients are summed, since differences of weights would lose their low bits.
 """
 
 from __future__ import annotations

@@ -22,9 +22,7 @@ from torch import Tensor
 
 from nnlo.algos.base import State
 from nnlo.algos.voting import VoteOptions, Voting
-from nnlo.compress.levels import Levels
 from nnlo.errors import OptionsError
-from nnlo.flat import Layout
 from nnlo.options import option
 
 MOST_BITS = 16
@@ -37,15 +35,14 @@ OFFSET = 1.0001
 
 
 def linear_share(size: Tensor, bound: Tensor) -> Tensor:
-    """The part that sizes, of shape (n,), have of their bounds, 0 to 1; nan for 0 of 0. In place."""
+    """The part that sizes, of shape (n,), have of their bounds, 0 to 1; nan for 0 of 0. In the place of the sizes."""
     return size.div_(bound)
 
 
 def logarithmic_share(size: Tensor, bound: Tensor) -> Tensor:
-    """The same by logarithms, which begin at OFFSET. A type that does not know it from 1 is widened."""
-    wide = torch.promote_types(size.dtype, torch.float32)
-    size, bound = size.to(wide).add_(OFFSET).log_(), bound.to(wide).add_(OFFSET).log_()
-    return size.div_(bound).clamp_(max=1.0)  # a logarithm may be wrong in its last bit
+    """The same by logarithms, which begin at OFFSET."""
+    share = size.add_(OFFSET).log_().div_(bound.add_(OFFSET).log_())
+    return share.clamp_(max=1.0)  # a logarithm may be wrong in its last bit
 
 
 #: The rules by name.
@@ -85,12 +82,6 @@ class BinnedVote(Voting):
         super().__init__(options, most=2 ** (options.num_bits - 1), zero=zero, count=options.count_usages)
         self.options = options
 
-    def wire(self, layout: Layout) -> Levels:
-        try:
-            return super().wire(layout)
-        except OptionsError as error:
-            raise OptionsError(f"--num-bits {self.options.num_bits}: {error}") from None
-
     def memory(self, x: Tensor) -> State:
         return {"upper": torch.zeros_like(x), "lower": torch.zeros_like(x)}
 
@@ -106,4 +97,4 @@ class BinnedVote(Voting):
         sign = gradient.sign()
         bound = torch.maximum(upper * sign, lower * sign)
         share = BINNINGS[self.options.binning](gradient.abs_(), bound)
-        gradient.copy_(share.mul_(self.levels.most).ceil_().mul_(sign).nan_to_num_(0.0))
+        share.mul_(self.levels.most).ceil_().mul_(sign).nan_to_num_(0.0)

@@ -33,7 +33,7 @@ from nnlo.algos.base import (
     SyncEveryOptions,
     Update,
 )
-from nnlo.compress.levels import Levels, LevelSettings, largest_whole
+from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
 from nnlo.optim import NO_CLIP
 from nnlo.options import option
@@ -151,13 +151,13 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         state["optimizer"].step(x, merged)
 
     def report(self, state: State) -> dict[str, Any]:
-        """How often each level was voted, where that is counted."""
+        """How often each level was voted, by its number, where that is counted."""
         if state["usages"] is None:
             return {}
         most, counts = self.levels.most, state["usages"].tolist()
         state["usages"].zero_()
         used = [level for level in range(-most, most + 1) if level or self.levels.zeros]
-        return {"usages": {"levels": used, "counts": [counts[level + most] for level in used]}}
+        return {"usages": {str(level): counts[level + most] for level in used}}
 
 
 def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
@@ -166,13 +166,13 @@ def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
     The votes are overwritten. The quotient of two whole numbers is rounded to one by mistake only where their sum
     is too large for the type.
     """
-    first, largest = votes[0], most * len(votes)
-    wide = next(kind for kind in (first.dtype, torch.float32, torch.float64) if largest <= largest_whole(kind))
-    total = first.to(wide)
+    kind = votes[0].dtype
+    exact = most * len(votes) * torch.finfo(kind).eps <= 2
+    total = votes[0] if exact else votes[0].to(torch.float64)
     for vote in votes[1:]:
         total.add_(vote)
     total.div_(len(votes))
-    return total.abs().ceil_().copysign_(total).to(first.dtype)
+    return total.abs().ceil_().copysign_(total).to(kind)
 
 
 def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:

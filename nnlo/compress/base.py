@@ -32,16 +32,17 @@ class Codec(ABC, Generic[S]):
     """Turns vectors of shape (layout.numel,) and type layout.dtype into `nbytes` bytes, and back.
 
     `nbytes` is exact. `needs_feedback`: whether what encoding leaves out is kept for the next vector unless the
-    user says otherwise.
+    user says otherwise. `types`: those of vectors that it takes.
     """
 
     Settings: ClassVar[type[Options]] = Options
     needs_feedback: ClassVar[bool] = True
+    types: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64)
     nbytes: int
 
     def __init__(self, settings: S, layout: Layout) -> None:
         """Raises OptionsError for settings that do not go with the layout."""
-        if layout.dtype not in (torch.float32, torch.float64):
+        if layout.dtype not in self.types:
             raise OptionsError(f"weights of {layout.dtype} cannot be compressed: build the model in float32 or float64")
         self.settings, self.layout = settings, layout
 

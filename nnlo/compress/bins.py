@@ -17,7 +17,7 @@ from torch import Tensor
 from nnlo.compress.base import State
 from nnlo.compress.norms import largest, mean_abs
 from nnlo.compress.packing import pack
-from nnlo.compress.scaled import ScaledLevels
+from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -44,5 +44,5 @@ class Bins(ScaledLevels[BinsOptions]):
             scales[index] = scale = self._scale(part)
             for block, codes in self.coded(index, part):
                 nearest = block.div(scale or 1.0).mul_(self.half).add_(self.half + 0.5)
-                codes.copy_(nearest.clamp_(0, 2 * self.half))
+                keep(nearest.clamp_(0, 2 * self.half), codes)
         pack(self._codes, self.bits, packed)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nnlo.compress.base import Codec, State
 from nnlo.compress.packing import pack, packed_bytes, unpack
-from nnlo.errors import OptionsError
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -31,17 +30,14 @@ class LevelSettings(Options):
 
 
 class Levels(Codec[LevelSettings]):
-    """For vectors that hold levels and nothing else; the type must hold each of them exactly."""
+    """For vectors that hold levels and nothing else."""
 
     Settings = LevelSettings
     needs_feedback = False
+    types = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
     def __init__(self, settings: LevelSettings, layout: Layout) -> None:
         super().__init__(settings, layout)
-        if settings.most > largest_whole(layout.dtype):
-            raise OptionsError(
-                f"levels up to {settings.most} are no whole numbers in {layout.dtype}: take fewer bits, or another type"
-            )
         self.nbytes = packed_bytes(layout.numel, settings.bits)
         self._codes = torch.empty(layout.numel, dtype=torch.uint8 if settings.bits <= 8 else torch.int32)
 
@@ -61,8 +57,3 @@ class Levels(Codec[LevelSettings]):
         out.copy_(self._codes).sub_(self.settings.most)
         if not self.settings.zeros:
             out.add_(out >= 0)
-
-
-def largest_whole(dtype: torch.dtype) -> int:
-    """Up to here a float type holds every whole number."""
-    return round(2 / torch.finfo(dtype).eps)

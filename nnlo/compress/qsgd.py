@@ -16,7 +16,7 @@ from torch import Tensor
 from nnlo.compress.base import State
 from nnlo.compress.norms import norm
 from nnlo.compress.packing import pack
-from nnlo.compress.scaled import ScaledLevels
+from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -59,5 +59,5 @@ class Qsgd(ScaledLevels[QsgdOptions]):
         whole = torch.floor(x)
         draws = torch.empty_like(x)
         random.random(dtype=draws.numpy().dtype, out=draws.numpy())
-        whole.add_(draws < x.sub_(whole))
-        codes.copy_(whole.add_(self.half).clamp_(0, 2 * self.half))
+        one_more = x.sub_(whole).sub_(draws).ceil_()
+        keep(whole.add_(one_more).add_(self.half).clamp_(0, 2 * self.half), codes)

@@ -36,6 +36,7 @@ class Topk(Codec[TopkOptions]):
         if layout.numel > torch.iinfo(INDEX).max:
             raise OptionsError(f"{layout.numel} parameters are more than its indices of 32 bits can tell")
         self.k = max(1, round(settings.ratio * layout.numel))
+        self._order = torch.zeros(layout.numel, dtype=layout.dtype)
         self.nbytes = self.k * (layout.dtype.itemsize + INDEX.itemsize)
 
     def parts(self, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,13 +52,14 @@ class Topk(Codec[TopkOptions]):
 
     def chosen(self, vector: Tensor) -> Tensor:
         """The indices to send, int64 of shape (k,)."""
-        magnitudes = np.abs(vector.numpy())
-        least = np.partition(magnitudes, -self.k)[-self.k]
-        found = np.flatnonzero(magnitudes >= least)
+        values, order = vector.numpy(), self._order.numpy()
+        np.abs(values, out=order)
+        order.partition(-self.k)
+        least = order[-self.k]
+        found = np.flatnonzero((values >= least) | (values <= -least))
         if len(found) > self.k:
-            above = magnitudes[found] > least
-            equal = np.flatnonzero(~above)[: self.k - np.count_nonzero(above)]
-            above[equal] = True
+            above = np.abs(values[found]) > least
+            above[np.flatnonzero(~above)[: self.k - np.count_nonzero(above)]] = True
             found = found[above]
         return torch.from_numpy(found)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 UNBOUNDED = 1 << 62
 
 #: What is left of an epoch is dealt as if each worker came so often again. Long ranges read neighbours once;
-#: in the last epoch, which nobody runs on from, short ones let fast workers wait less for slow ones.
+#: in an epoch that nobody runs on from, short ones let fast workers wait less for slow ones.
 TURNS, TURNS_AT_THE_END = 2, 8
 
 
@@ -71,16 +71,16 @@ class Dealer:
 
     `batches` has one entry, the common pool, or one for each of `workers`. `grain` is the largest range
     granted at a time and `unit` the number of batches behind one update. With `synchronous`, an epoch is
-    shared evenly, and no worker gets a batch of the next epoch before all batches of this one are done.
-    `most_ahead` batches are what a worker would like to hold beforehand.
+    shared evenly (without `evenly` as workers come), and no worker gets a batch of the next epoch before all
+    batches of this one are done. `most_ahead` batches are what a worker would like to hold beforehand.
     """
 
     def __init__(
         self, batches: Sequence[int], workers: Sequence[int], epochs: int, *, grain: int, unit: int, synchronous: bool,
-        most_ahead: int = 0,
+        evenly: bool = True, most_ahead: int = 0,
     ) -> None:  # fmt: skip
         self.epochs, self.grain, self.unit, self.synchronous = epochs, grain, unit, synchronous
-        self.most_ahead = most_ahead
+        self.evenly, self.most_ahead = synchronous and evenly, most_ahead
         self.pools = [Pool(count, epoch=0 if count else epochs) for count in batches]
         self._pool_of = {worker: self.pools[i if len(batches) > 1 else 0] for i, worker in enumerate(workers)}
         for worker, pool in self._pool_of.items():
@@ -136,13 +136,13 @@ class Dealer:
     def _share(self, worker: int, pool: Pool) -> int:
         """How many batches to grant at once: a whole number of updates, unless the epoch is shared evenly."""
         left = pool.batches - pool.next
-        if self.synchronous:
+        if self.evenly:
             others = len(pool.workers) - len(pool.served | {worker})
             pool.served.add(worker)
             return -(-left // (others + 1))
         if len(pool.workers) == 1:
             return left if pool.batches == UNBOUNDED else self._whole(min(left, self.grain))
-        turns = TURNS_AT_THE_END if pool.epoch == self.epochs - 1 else TURNS
+        turns = TURNS_AT_THE_END if self.synchronous or pool.epoch == self.epochs - 1 else TURNS
         return self._whole(min(self.grain, -(-left // (turns * len(pool.workers)))))
 
     def _whole(self, count: int) -> int:
@@ -152,7 +152,7 @@ class Dealer:
         """A part of what a lost worker left, so that all others can help."""
         oldest = pool.returned.pop(0)
         share = -(-oldest.count // len(pool.workers))
-        share = min(oldest.count, self._whole(share if self.synchronous else min(share, self.grain)))
+        share = min(oldest.count, self._whole(share if self.evenly else min(share, self.grain)))
         if share < oldest.count:
             pool.returned.insert(0, Range(oldest.epoch, oldest.first + share, oldest.count - share))
         return self._record(worker, Range(oldest.epoch, oldest.first, share))

@@ -134,12 +134,13 @@ def laid_out(name: str, vector: Tensor, groups: Sequence[Group]) -> tuple[list[P
 class FlatOptimizer:
     """A torch optimizer that owns no weights: each step names the vector it works on in place.
 
-    `scale` multiplies the rates that it was made with: that is what a schedule sets.
+    `scale` multiplies the rates that it was made with: that is what a schedule sets. `factor` is by what now.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, parts: Sequence[Part], clip: Clip) -> None:
         self.optimizer, self._parts, self._clip = optimizer, tuple(parts), clip
         self._rates = [group["lr"] for group in optimizer.param_groups]
+        self.factor = 1.0
         # torch wraps step() for its profiler and for hooks, of which there are none here; it doubles a small step.
         self._step = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
 
@@ -155,6 +156,7 @@ class FlatOptimizer:
 
     def scale(self, factor: float) -> None:
         """Set the rate of each group to `factor` times the one that it was made with."""
+        self.factor = factor
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
 

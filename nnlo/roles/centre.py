@@ -43,8 +43,11 @@ class Ring:
 
     def fresh(self) -> Pinned:
         """An arena that nothing is leaving from. It is the caller's until it is given `back`."""
-        free = [spare for spare in self._spare if spare.free()]
-        self._spare = [*(spare for spare in self._spare if not spare.free()), *free[1 : KEPT_SPARES + 1]]
+        free: list[Pinned] = []
+        busy: list[Pinned] = []
+        for spare in self._spare:
+            (free if spare.free() else busy).append(spare)
+        self._spare = [*busy, *free[1 : KEPT_SPARES + 1]]
         found = free[0] if free else Pinned(self._make())
         found.header = None
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from nnlo.algos import Lineage
@@ -13,7 +14,7 @@ from nnlo.roles.account import Account
 from nnlo.roles.judge import Judge
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
-from nnlo.roles.peer import REPORTS, snapshot_bytes, weights_start
+from nnlo.roles.peer import REPORT_BYTES, REPORTS, snapshot_bytes, weights_start
 from nnlo.roles.round import Told, record_size
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived
@@ -31,7 +32,8 @@ class Chair:
     ) -> None:
         self.transport, self.job = transport, job
         self.workers, self._samples = transport.peers[1:], setup.intake.samples
-        self.channel = transport.channel(self.workers[0], REPORTS, snapshot_bytes(setup, job, len(self.workers)))
+        self._nbytes = snapshot_bytes(setup, job, len(self.workers))
+        self.channel = transport.channel(self.workers[0], REPORTS, self._nbytes + REPORT_BYTES)
         self._record_size = record_size(len(job.metric_names))
         self.arena = Arena(setup.layout, len(self.workers) * self._record_size, self.channel.incoming)
         self._base = job.base_rate(setup.layout, setup.groups)
@@ -43,6 +45,7 @@ class Chair:
         self.milestones.snapshot.put(self.arena)
         self.clock = self.batches = self.steps = 0
         self.rate = self._base
+        self._figures: dict[str, Any] = {}
         self.finished = self.over = False
         self.failure: NnloError | None = None
 
@@ -52,12 +55,13 @@ class Chair:
 
     def report(self) -> dict[str, Any]:
         """The algorithm's figures of the epoch that ends now."""
-        return {}
+        return self._figures
 
     async def run(self) -> None:
         """Hand out the first weights, then listen until all epochs are done or it is time to stop."""
         await self.transport.split(None)
-        await self.transport.wait([self.transport.broadcast(self.arena.storage[weights_start(self.arena) :], 0)])
+        first = self.arena.storage[weights_start(self.arena) : self._nbytes]
+        await self.transport.wait([self.transport.broadcast(first, 0)])
         while not self.over:
             self.channel.post()
             await self.arrival()
@@ -99,7 +103,7 @@ class Chair:
                 "step", self.transport.trace.now(), self.steps, len(good), sum(one.samples for one in lineages), 0
             )
         for peer, one in told.items():
-            self.recorder.replied(peer, one.bytes_down)
+            self.recorder.replied(peer, one.bytes_down if good else 0)
         why = ENDLESS if self.milestones.marks.endless(self.clock) else self.judge.failure
         self.failure = TrainingError(why) if why else None
 
@@ -112,6 +116,7 @@ class Chair:
     async def point(self, header: Header) -> None:
         """Pass a point of the run, and tell the workers whether to go on."""
         self.finished = bool(header.count)
+        self._figures = json.loads(self.arena.storage[self._nbytes : header.nbytes].numpy().tobytes())
         stop = bool(self.failure) or await self.milestones.reach(self.clock, self.batches, self.finished)
         self.over = stop or self.finished
         self.channel.send(Header(Kind.STOP if stop else Kind.REPLY), self.transport.storage(HEADER_BYTES))

@@ -25,7 +25,8 @@ class Judge:
         self.good()
         if stepper.accepts(one.peer, one.header):
             return True
-        self._recorder.late(one.peer, one.header.samples)
+        header = one.header
+        self._recorder.late(one.peer, header.samples, header.busy_us * 1e-6, header.nbytes)
         return False
 
     def good(self) -> None:

@@ -70,7 +70,7 @@ class Master:
         unit, grain = job.algorithm.sync_every, setup.intake.grain
         self.dealer = Dealer(
             setup.intake.pools, workers, job.epochs, grain=grain, unit=unit, synchronous=job.algorithm.synchronous,
-            most_ahead=setup.intake.ahead,
+            evenly=not job.server.backup_workers, most_ahead=setup.intake.ahead,
         )  # fmt: skip
         self.quorum = Quorum(job.server, self.dealer.outstanding)
         self._low_water = max(2 * unit, DEPTH)
@@ -172,7 +172,7 @@ class Master:
         """One step of the centre; the workers are answered before it is accounted for, unless it is a milestone."""
         headers = {peer: self.pending.pop(peer) for peer in step}
         if self.stopping:
-            self.release(dict.fromkeys(step, self.answer(None)))
+            self.release({peer: self.unmoved(header) for peer, header in headers.items()})
             return
         arrived = [Arrived(p, h, self.inbox[p], self.inbox[p].sums.tolist()) for p, h in headers.items()]
         before = self.clock
@@ -232,7 +232,7 @@ class Master:
 
     def serve(self) -> None:
         """Answer the parked workers that there is an answer for."""
-        if self.algorithm.synchronous and self.strangers:
+        if self.algorithm.synchronous and (self.strangers or self.silent()):
             return
         moved = True
         while moved:  # in lockstep, one who has no batch is answered once another one has
@@ -241,6 +241,13 @@ class Master:
                 if self.reply(peer, self.parked[peer]):
                     del self.parked[peer]
                     moved = self.algorithm.lockstep
+
+    def silent(self) -> bool:
+        """Whether a worker is about to ask for its share of an epoch, which goes by rank and not by who asks first."""
+        heard = self.parked.keys() | self.pending.keys()
+        return self.algorithm.pull_first and any(
+            peer not in heard and not self.dealer.outstanding(peer) for peer in self.channels
+        )
 
     def reply(self, peer: int, answer: Answer) -> bool:
         """Send what is owed and perhaps a range, or stop; False where the worker has to wait."""

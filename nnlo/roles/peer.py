@@ -7,7 +7,9 @@ same. The first worker reports to rank 0, which validates and says at each point
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -48,7 +50,7 @@ class Rounds:
         self.transport, self.workers, self.algorithm, self.job = transport, workers, job.collective, job
         layout, sums = setup.layout, len(job.metric_names)
         nbytes = snapshot_bytes(setup, job, workers.size)
-        self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes))
+        self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes + REPORT_BYTES))
         self.round = Round(workers, sums, self.up.sums)
         self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
         self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
@@ -64,7 +66,8 @@ class Rounds:
         self.marks = Marks(setup.intake.samples, job.epochs, job.validate_every)
         self.samples, self.nbytes = setup.intake.samples, nbytes
         self.clock = self.batches = self.version = 0
-        self.factor, self.flags, self.bad_in_a_row = 1.0, Flag.NONE, 0
+        self.factor, self.flags = 1.0, Flag.NONE
+        self.bad_in_a_row, self.hopeless = 0, False
         self.channel: Channel | None = None
 
     def buckets(self, setup: Setup) -> Buckets | None:
@@ -98,7 +101,7 @@ class Rounds:
         """Take over the weights of rank 0."""
         if self.workers.rank == 0:
             self.channel = self.transport.channel(self.transport.peers[MASTER], REPORTS, HEADER_BYTES)
-        source = self.transport.broadcast(self.up.storage[weights_start(self.up) :], MASTER)
+        source = self.transport.broadcast(self.up.storage[weights_start(self.up) : self.nbytes], MASTER)
         await self.transport.wait([source])
         self.algorithm.start(self.x, self.x, self.state)
         self.computing.flat.write_counters(self.up.counters)
@@ -111,8 +114,8 @@ class Rounds:
             over = not any(one.left for one in told)
             finished = over and epoch + 1 == self.job.epochs
             if self.marks.due(self.clock, self.batches, finished) or self.failing():
-                self.marks.take(self.clock, self.batches, finished)
-                if not await self.go_on(finished):
+                ended = self.marks.take(self.clock, self.batches, finished)
+                if not await self.go_on(finished, self.algorithm.report(self.state) if ended else {}):
                     return False
             else:
                 await self.report(Header(Kind.REPORT, nbytes=Arena.sums_end(self.up.sums.numel())))
@@ -121,7 +124,7 @@ class Rounds:
 
     def failing(self) -> bool:
         """Whether rank 0 is going to end this."""
-        return self.bad_in_a_row >= self.job.max_bad_updates or self.marks.endless(self.clock)
+        return self.hopeless or self.marks.endless(self.clock)
 
     async def one_round(self, epoch: int) -> list[Told]:
         """Compute one update, and take in what becomes of all; what every worker did."""
@@ -174,22 +177,24 @@ class Rounds:
         self.clock += sum(samples) + sum(one.refused for one in told)
         self.batches += sum(one.count for one in told)
         self.flags = Flag.NONE
+        self.count_bad(sum(one.refused > 0 for one in told))
         if not sum(samples):
-            self.refuse(sum(one.refused > 0 for one in told))
+            self.algorithm.refused(self.x, self.state)
             return
         await self.share_buffers(samples)
         merged = await self.reducing.reduce(self.update, samples, self.version)
         if not finite(merged):
             self.flags = Flag.NON_FINITE
-            self.refuse(sum(count > 0 for count in samples))
+            self.count_bad(sum(count > 0 for count in samples))
+            self.algorithm.refused(self.x, self.state)
             return
         self.algorithm.apply(self.x, merged, self.state)
         self.version, self.bad_in_a_row = self.version + 1, 0
 
-    def refuse(self, updates: int) -> None:
-        """There is no step out of this round, for so many updates that are not finite."""
-        self.algorithm.refused(self.x, self.state)
+    def count_bad(self, updates: int) -> None:
+        """So many updates are not finite; rank 0 counts as this does."""
         self.bad_in_a_row += updates
+        self.hopeless |= self.bad_in_a_row >= self.job.max_bad_updates
 
     async def share_buffers(self, samples: list[int]) -> None:
         """Float buffers become their mean by samples."""
@@ -217,13 +222,15 @@ class Rounds:
             if not sent.ready:
                 await self.transport.wait([sent])
 
-    async def go_on(self, finished: bool) -> bool:
-        """A point of the run: show the weights to rank 0, and hear whether to go on."""
+    async def go_on(self, finished: bool, figures: dict[str, Any]) -> bool:
+        """A point of the run: show the weights and the algorithm's figures to rank 0, and hear whether to go on."""
         word = torch.zeros(1, dtype=torch.uint8)
         if self.channel is not None:
             self.computing.flat.gather(self.up.counters)
             self.channel.post()
-            await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes, count=int(finished)))
+            text = torch.frombuffer(bytearray(json.dumps(figures).encode()), dtype=torch.uint8)
+            self.up.storage[self.nbytes : self.nbytes + len(text)].copy_(text)
+            await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes + len(text), count=int(finished)))
             await self.transport.wait([self.channel])
             word[0] = self.channel.take().kind is not Kind.STOP
         await self.workers.wait([self.workers.broadcast(word, 0)])

@@ -103,11 +103,16 @@ class Worker:
                 self.algorithm.start(self.x, self.weights.vector, self.state)
             else:
                 self.algorithm.receive(self.x, self.vector(), self.state)
-            body = self.weights if reply.kind is Kind.WEIGHTS else self.reply
-            self.up.buffers.copy_(body.buffers)
-            self.computing.flat.write_counters(body.counters)
+            self.take_buffers(reply.kind)
         if reply.count:
             self.computing.prefetch.add(Range(reply.epoch, reply.first, reply.count))
+
+    def take_buffers(self, kind: Kind) -> None:
+        """The centre's statistics, but those of weights of its own where a worker keeps such, apart from the centre."""
+        if kind is Kind.WEIGHTS or not (self.algorithm.pull_first or self.algorithm.answers_before):
+            body = self.weights if kind is Kind.WEIGHTS else self.reply
+            self.up.buffers.copy_(body.buffers)
+            self.computing.flat.write_counters(body.counters)
 
     def vector(self) -> Tensor:
         """What the reply says."""

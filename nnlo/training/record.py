@@ -8,18 +8,19 @@ from typing import Any
 
 Entry = dict[str, Any]
 
-COUNTS = ("epoch", "seconds", "samples", "updates", "refused", "refused_samples", "late", "bytes_up", "bytes_down")
-NOT_FIGURES = frozenset((*COUNTS, "staleness", "samples_per_second", "lr", "ranks"))
+COUNTS = ("epoch", "seconds", "samples", "updates", "bytes_up", "bytes_down")
+REFUSED = ("refused", "refused_samples", "late", "late_samples")
+NOT_FIGURES = frozenset((*COUNTS, *REFUSED, "staleness", "samples_per_second", "lr", "ranks"))
 """What an entry holds beside its loss and metrics."""
 
 
 class Tally:
     """What came from one worker since the epoch began; `sums` go with the recorder's metric names."""
 
-    __slots__ = ("busy_seconds", "bytes_down", "bytes_up", "refused", "samples", "sums", "updates")
+    __slots__ = ("busy_seconds", "bytes_down", "bytes_up", "late", "refused", "samples", "sums", "updates")
 
     def __init__(self, metrics: int) -> None:
-        self.samples = self.updates = self.refused = self.bytes_up = self.bytes_down = 0
+        self.samples = self.updates = self.refused = self.late = self.bytes_up = self.bytes_down = 0
         self.busy_seconds = 0.0
         self.sums = [0.0] * metrics
 
@@ -41,7 +42,7 @@ class Recorder:
         self._began = self.seconds()
         self._tallies: dict[int, Tally] = {}
         self._delays: dict[int, int] = {}
-        self._steps = self._refused_samples = self._late = 0
+        self._steps = self._refused_samples = self._late_samples = 0
 
     def _tally(self, worker: int) -> Tally:
         return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
@@ -74,11 +75,13 @@ class Recorder:
         self._tally(worker).refused += 1
         self._refused_samples += samples
 
-    def late(self, worker: int, samples: int) -> None:
-        """An update of `worker` was not applied, since it came too late."""
-        self._tally(worker)
-        self._refused_samples += samples
-        self._late += 1
+    def late(self, worker: int, samples: int, busy_seconds: float, bytes_up: int) -> None:
+        """An update of `worker` was not applied, since it came too late; its loss and metrics do not count."""
+        tally = self._tally(worker)
+        tally.late += 1
+        tally.busy_seconds += busy_seconds
+        tally.bytes_up += bytes_up
+        self._late_samples += samples
 
     def replied(self, worker: int, nbytes: int) -> None:
         """A message of `nbytes` bytes went down to `worker`."""
@@ -100,7 +103,8 @@ class Recorder:
             "updates": self._steps,
             "refused": sum(tally.refused for tally in tallies),
             "refused_samples": self._refused_samples,
-            "late": self._late,
+            "late": sum(tally.late for tally in tallies),
+            "late_samples": self._late_samples,
             **self._means(tallies),
             "staleness": staleness(self._delays),
             "bytes_up": sum(tally.bytes_up for tally in tallies),
@@ -125,6 +129,7 @@ class Recorder:
             "samples": tally.samples,
             "updates": tally.updates,
             "refused": tally.refused,
+            "late": tally.late,
             **self._means([tally]),
             "busy_seconds": tally.busy_seconds,
             "samples_per_second": ratio(tally.samples, elapsed),

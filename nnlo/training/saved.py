@@ -12,7 +12,7 @@ from nnlo.errors import DataError
 ENDING = "_history.json"
 
 NUMBER = (int, float)
-RANK = dict.fromkeys(("samples", "updates", "refused", "busy_seconds", "samples_per_second"), NUMBER)
+RANK = dict.fromkeys(("samples", "updates", "refused", "late", "busy_seconds", "samples_per_second"), NUMBER)
 STALENESS = {"mean": NUMBER, "max": NUMBER, "histogram": [int]}
 POINT = {"epoch": NUMBER, "seconds": NUMBER, "samples": NUMBER}
 SHAPE: dict[str, Any] = {
@@ -25,7 +25,9 @@ SHAPE: dict[str, Any] = {
     "seeds": {"ranks": {}},
     "workers": {"*": {"*": NUMBER}},
     "monitor": {"*": {"*": [NUMBER]}},
-    "epochs": [{**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "ranks": {"*": RANK}}],
+    "epochs": [
+        {**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "usages": {"*": NUMBER}, "ranks": {"*": RANK}}
+    ],
     "validations": [POINT],
 }
 """What readers of a history count on: of these kinds, or null, or not there. "*" stands for every key."""

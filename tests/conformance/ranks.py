@@ -78,6 +78,8 @@ class Ranks:
         if isinstance(self.algorithm, ServerAlgorithm):
             self.state = self.algorithm.init_master(self.w, self.place(0, workers))
         self.workers = [Rank(self, index, workers) for index in range(workers)]
+        for one in self.workers if isinstance(self.algorithm, ServerAlgorithm) else ():
+            self.algorithm.answered(one.index + 1, self.w, self.state)
 
     def place(self, index: int, workers: int) -> Place:
         return Place(index, workers, LAYOUT, 5, self.optimizer)

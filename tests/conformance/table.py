@@ -13,7 +13,7 @@ class Row:
     """A mode with its options; its optimizer, and rates and epochs for the quadratic and for the digits.
 
     `distance`: how close to the quadratic's minimum it comes, `accuracy`: what it reaches on the digits' test set.
-    `moves`: whether it moves weights whose gradient is 0, as votes do that have no zero.
+    `moves`: whether it moves weights whose gradient is 0, as votes do that have no zero. `workers`: the fewest.
     """
 
     mode: str
@@ -26,6 +26,7 @@ class Row:
     distance: float = 1e-6
     accuracy: float = 0.93
     moves: bool = False
+    workers: int = 1
 
     @property
     def id(self) -> str:
@@ -40,6 +41,11 @@ def inner(rate: float) -> dict[str, Any]:
     return {"worker_optimizer_params": {"lr": rate}}
 
 
+def own(mode: str, options: dict[str, Any], **more: Any) -> Row:
+    """A row of a mode without --optimizer, whose rates are among its options."""
+    return Row(mode, options, None, **{"quadratic": {}, "digits": {}, **more})
+
+
 TABLE = [
     Row("downpour"),
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
@@ -49,9 +55,66 @@ TABLE = [
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),
+    own("easgd", {"elastic_lr": 0.3}),
+    own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
+    own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "elastic_order": "before"}),
+    own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "synchronous": True, "compress": "fp16"}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "bf16", "error_feedback": False}),
+    own(
+        "easgd",
+        {"worker_optimizer": "adam", "worker_optimizer_params": {"lr": 0.02}},
+        quadratic={"worker_optimizer_params": {"lr": 0.05}},
+        quadratic_epochs=30,
+    ),
+    own("gem", {"gem_lr": 0.05}),
+    own("gem", {"gem_lr": 0.05, "gem_momentum": 0.5, "gem_kappa": 1.5, "gem_clip": 3.0, "sync_every": 2}),
+    own("gem", {"gem_lr": 0.05, "gem_variant": "code"}),
+    Row("downpour", {"staleness": "inverse-plus-one", "max_staleness": 4}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("downpour", {"delay_compensation": 0.5}),
+    Row("downpour", {"synchronous": True, "backup_workers": 1}, digits={"lr": 0.3}, quadratic={"lr": 0.1}, workers=2),
     Row("allreduce", digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"sync_every": 2}, digits={"lr": 0.4}, quadratic={"lr": 0.2}),
     Row("allreduce", {"compress": "bf16", "error_feedback": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("sign", quadratic={"lr": 0.02}, digits={"lr": 0.005}, distance=3e-3),
+    Row(
+        "sign",
+        {"exchange": "collective", "vote_momentum": 0.9, "zero": "plus"},
+        quadratic={"lr": 0.02},
+        digits={"lr": 0.003},
+        distance=0.03,
+        moves=True,
+    ),
+    Row(
+        "sign",
+        {"rand_zero": True, "sync_every": 2},
+        quadratic={"lr": 0.03},
+        digits={"lr": 0.005},
+        distance=0.01,
+        moves=True,
+    ),
+    Row("vote", quadratic={"lr": 0.01}, digits={"lr": 0.002}, distance=0.01),
+    Row(
+        "vote",
+        {
+            "exchange": "collective",
+            "num_bits": 5,
+            "binning": "exp",
+            "decay_min": 0.7,
+            "decay_max": 0.7,
+            "count_usages": True,
+        },
+        quadratic={"lr": 0.003},
+        digits={"lr": 0.001},
+        distance=0.02,
+    ),
+    Row(
+        "vote",
+        {"rand_zero": True, "sync_every": 2, "num_bits": 2},
+        quadratic={"lr": 0.02},
+        digits={"lr": 0.005},
+        distance=0.01,
+        moves=True,
+    ),
     Row("allreduce", {"bucket_mib": 1e-6}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("local", inner(0.1), optimizer=None, digits=inner(0.3), quadratic={}),
     Row(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nnlo.algos import MODES
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.options import fields_of
 from tests.conformance.ranks import Ranks
 from tests.conformance.table import TABLE, Row
 from tests.jobs import Batch, Rows, Run, same_bits, train_here
@@ -32,7 +33,7 @@ def test_every_mode_has_a_row() -> None:
 def test_every_option_of_a_mode_is_in_a_row() -> None:
     for mode in MODES:
         options = {name for row in TABLE if row.mode == mode for name in row.options}
-        missing = set(MODES[mode].options.__dataclass_fields__) - options
+        missing = {field.name for field in fields_of(MODES[mode].options)} - options
         assert not missing, f"add a row of mode '{mode}' for {sorted(missing)}"
 
 
@@ -96,6 +97,8 @@ def test_learns_the_digits(row: Row) -> None:
 @each_row
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 def test_any_number_of_workers(workers: int, row: Row) -> None:
+    if workers < row.workers:
+        pytest.skip(f"it takes {row.workers} workers")
     run = on_quadratic(row, workers, epochs=3)
     assert [entry["samples"] for entry in run.history["epochs"]] == [192, 384, 576]
     assert run.history["outcome"] == "done"

@@ -5,7 +5,6 @@ Features are small integers, weights and settings dyadic, so that every product 
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from nnlo import Algo
 from nnlo.comm.virtual import VirtualWorld
-from tests.jobs import Batch, Batches, Rows, Run, cut, labelled, train_here
+from tests.jobs import Batch, Batches, Run, cut, train_here
 
 INPUTS = 3
 
@@ -150,54 +149,3 @@ def test_gem(workers: int, tau: int, variant: str) -> None:
             w = w + q
     torch.testing.assert_close(final(run), w, rtol=1e-12, atol=1e-12)
     assert not torch.equal(w, pulled)
-
-
-# Rates, warnings, and gradients that are no numbers.
-
-
-@pytest.mark.parametrize(
-    ("options", "rate"),
-    [
-        ({"mode": "easgd", "elastic_lr": 0.25}, 0.25),
-        ({"mode": "easgd", "elastic_lr": 0.25, "elastic_momentum": 0.5}, 0.25),
-        ({"mode": "easgd", "worker_optimizer": "adam", "worker_optimizer_params": {"lr": 0.5}}, 0.5),
-        ({"mode": "gem", "gem_lr": 0.125}, 0.125),
-    ],
-)
-def test_schedules_scale_the_workers_rate(options: dict[str, Any], rate: float) -> None:
-    """At 0 nothing moves."""
-    algo, data = Algo(None, loss="mse", metrics=(), **options), Batches(batches([4] * 8))
-    for factor in (1.0, 0.5, 0.0):
-        run = train_here(VirtualWorld(2), data, algo, linear, schedule=lambda epoch, factor=factor: factor)
-        assert run.last["lr"] == factor * rate
-        assert torch.equal(final(run), linear().state_dict()["weight"][0]) == (factor == 0)
-
-
-def test_too_large_a_force_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "nnlo"):
-        trained(3, batches([4] * 6), mode="easgd", elastic_force=1.5, elastic_lr=0.0)
-    assert [record.message[:24] for record in caplog.records] == ["alpha 1.5 with 3 workers"]
-
-
-@pytest.mark.parametrize("options", [{"mode": "easgd", "elastic_momentum": 0.5}, {"mode": "gem", "sync_every": 2}])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_goes_on_after_a_gradient_that_is_no_number(options: dict[str, Any], workers: int) -> None:
-    data = batches([4] * 24)
-    data[3][0][0] = np.inf
-    run = trained(workers, data, epochs=2, **options)
-    assert run.last["refused"] == 1
-    assert final(run).isfinite().all()
-    assert run.losses[1] != run.losses[0]
-
-
-@pytest.mark.parametrize("options", [{"mode": "easgd", "elastic_lr": 0.1}, {"mode": "gem"}])
-@pytest.mark.parametrize("compress", [{}, {"compress": "fp16", "synchronous": True}])
-def test_every_sample_counts(options: dict[str, Any], compress: dict[str, Any]) -> None:
-    """Over files that workers are dealt ranges of, with a ragged end."""
-    if options["mode"] == "gem":
-        compress = {}
-    x, y = labelled(205)
-    algo = Algo(None, sync_every=3, **options, **compress)
-    run = train_here(VirtualWorld(4), Rows(x, y, 10), algo, lambda: nn.Linear(8, 4), epochs=3)
-    assert [entry["samples"] for entry in run.history["epochs"]] == [205, 410, 615]
-    assert run.losses[2] < run.losses[0]

@@ -80,12 +80,14 @@ def test_feedback_is_on_where_the_codec_needs_it_and_where_it_is_asked_for(
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_feedback_without_a_codec_is_refused(asked: bool) -> None:
-    with pytest.raises(OptionsError, match="^--error-feedback has no effect without --compress: name a codec, or drop"):
+    with pytest.raises(
+        OptionsError, match=r"^--error-feedback has no effect without --compress: name a codec, or drop"
+    ):
         DownpourOptions(error_feedback=asked)
 
 
 def test_what_the_model_does_not_go_with_is_refused_before_training() -> None:
     algorithm = AllreduceOptions(compress="powersgd:rank=3")
     assert algorithm.codec is not None
-    with pytest.raises(OptionsError, match="^--compress powersgd: rank 3 is too large for '0' of shape 2 x 9"):
+    with pytest.raises(OptionsError, match=r"^--compress powersgd: rank 3 is too large for '0' of shape 2 x 9"):
         algorithm.codec.build(layout_of([(2, 9)]))

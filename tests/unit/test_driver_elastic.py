@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from nnlo.drivers.TrainingDriver import command, make_algo
 from nnlo.errors import OptionsError
 from nnlo.training.algo import Algo
 from nnlo.training.arguments import ModelArguments, TrainingArguments
+from tests.driving import prepare_folder, refusal, run_driver
 
 EASGD = {
     "--elastic-force": ("elastic_force", "0.6", 0.6),
@@ -105,3 +107,30 @@ def test_a_field_that_is_no_flag_is_neither_in_the_help_nor_in_files() -> None:
     assert "--elastic-alpha" not in command().parser.format_help()
     with pytest.raises(OptionsError, match="unknown option 'elastic_alpha'"):
         command().checked({"elastic_alpha": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("argv", "rate"),
+    [
+        ("--mode easgd --elastic-force 0.5 --elastic-lr 0.2 --elastic-momentum 0.5 --sync-every 2", 0.2),
+        ("--mode easgd --worker-optimizer adam --worker-optimizer-params lr=0.02 --compress fp16", 0.02),
+        ("--mode gem --gem-lr 0.03", 0.03),
+    ],
+)
+def test_a_training(argv: str, rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_folder(tmp_path, monkeypatch)
+    history = run_driver(*argv.split(), "--epochs", "2", "--schedule", "step", "--schedule-params", "every=1,by=0.5")
+    assert history["arguments"]["mode"] == argv.split()[1]
+    assert [entry["lr"] for entry in history["epochs"]] == pytest.approx([rate, rate / 2])
+    assert history["epochs"][1]["loss"] < history["epochs"][0]["loss"]
+
+
+def test_wrong_flags_end_in_one_line_and_a_large_force_in_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_folder(tmp_path, monkeypatch)
+    said = refusal(capsys)("--mode", "easgd", "--elastic-lr", "0.1", "--worker-optimizer", "adam")
+    assert said.startswith("--elastic-lr is for --worker-optimizer sgd, not adam")
+    run_driver("--mode", "easgd", "--elastic-force", "1.25", "--epochs", "1")
+    err = capsys.readouterr().err
+    assert err.count("warning: --elastic-force 1.25 (alpha 1.25) with 1 worker: the weights do not settle at 1") == 1

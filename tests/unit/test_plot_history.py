@@ -146,7 +146,8 @@ def test_names_are_trials_else_files_else_paths() -> None:
     "change",
     [{"epochs": [1]}, {"epochs": [{}]}, {"arguments": 3}, {"hosts": "a"}, {"validations": 3}, {"ranks": True},
      {"epochs": [{"epoch": 1, "ranks": {"1": 3}}]}, {"epochs": [{"epoch": 1, "staleness": {"histogram": [0.5]}}]},
-     {"epochs": [{"epoch": 1, "training_set": 3}]}, {"workers": {"1": 3}}, {"monitor": {"0": {"seconds": 3}}},
+     {"epochs": [{"epoch": 1, "training_set": 3}]}, {"epochs": [{"epoch": 1, "usages": {"1": "many"}}]},
+     {"workers": {"1": 3}}, {"monitor": {"0": {"seconds": 3}}},
      {"seeds": {"ranks": 3}}, {"stop_reason": 3}],
 )  # fmt: skip
 def test_what_is_like_a_history_and_is_none(change: dict[str, Any]) -> None:

@@ -12,7 +12,17 @@ import pytest
 from nnlo.training.files import OutputFiles
 from nnlo.training.plots.curves import draw
 from nnlo.training.plots.overlay import draw_overlay, figures_to_compare
-from nnlo.training.plots.series import EPOCHS, axis_of, best, delay_map, figure, metric_names, overall_rate, pair
+from nnlo.training.plots.series import (
+    EPOCHS,
+    axis_of,
+    best,
+    delay_map,
+    figure,
+    metric_names,
+    overall_rate,
+    pair,
+    usages,
+)
 from tests.histories import history
 
 NO_FIGURES = {**history(2), "parameters": 21840, "ranks": 3, "seconds": 1.5}
@@ -32,6 +42,14 @@ MEASURED = history(3, metrics=("acc", "mae"))
 for number in MEASURED["epochs"]:
     number["training_set"] = {"loss": 0.25, "acc": 0.5, "mae": 4.0}
 
+COUNTED = history(2)
+for number, counts in zip(COUNTED["epochs"], ((30, 0, 10), (0, 0, 0)), strict=True):
+    number["usages"] = dict(zip(("-2", "0", "2"), counts, strict=True))
+
+MANY_LEVELS = history(100)
+for number in MANY_LEVELS["epochs"]:
+    number["usages"] = {str(level): level * level for level in range(-128, 129)}
+
 CASES = {
     "one epoch": history(1),
     "no validation": history(3, validated=False),
@@ -43,6 +61,7 @@ CASES = {
     "never stale": IN_STEP,
     "many ranks": MANY_RANKS,
     "training set": MEASURED,
+    "counted votes": COUNTED,
     "no staleness": {"epochs": [{"epoch": 1, "loss": 1.0}]},
     "no epochs": {"model": "m", "epochs": []},
 }
@@ -169,3 +188,23 @@ def test_staleness_is_a_map_of_shares() -> None:
     run = history(2)
     run["epochs"][0]["seconds"] = None
     assert delay_map(run, axis_of([run], "seconds"))[0] == [4.0]
+
+
+def test_usages_are_shares_of_an_epochs_votes() -> None:
+    run = history(3)
+    run["epochs"][0]["usages"] = {"1": 6, "-1": 2, "0": 0}
+    run["epochs"][2]["usages"] = {"-1": 0, "0": 0, "1": 0}
+    assert usages(run) == ([-1, 0, 1], [1.0, 3.0], [[0.25, 0.0], [0.0, 0.0], [0.75, 0.0]])
+    assert usages(history(3)) == ([], [], [])
+
+
+def test_levels_have_a_panel_where_votes_were_counted(tmp_path: Path) -> None:
+    counted, plain = (svg_of(tmp_path, lambda path, run=run: draw(run, path)) for run in (COUNTED, history(2)))
+    assert "Levels voted" in counted and "+2" in counted and "-2" in counted
+    assert "Levels voted" not in plain
+
+
+def test_of_many_levels_nine_are_named(tmp_path: Path) -> None:
+    text = svg_of(tmp_path, lambda path: draw(MANY_LEVELS, path))
+    named = [level for level in range(-128, 129) if f">{level:+d}<" in text and level]
+    assert named == [-128, -96, -64, -32, 32, 64, 96, 128]

@@ -28,23 +28,25 @@ def filled() -> dict:
     recorder.update(1, 10, (10.0, 6.0), 1, 0.5, 800)
     recorder.step()
     recorder.refused(2, 7)
+    recorder.late(2, 5, 0.25, 900)
     clock.now = 14.0
-    return recorder.close_epoch(1, 57, 0.125)
+    return recorder.close_epoch(1, 62, 0.125)
 
 
 def test_an_epoch_adds_up() -> None:
     assert filled() == {
         "epoch": 1,
         "seconds": 14.0,
-        "samples": 57,
+        "samples": 62,
         "updates": 3,
         "refused": 1,
         "refused_samples": 7,
-        "late": 0,
+        "late": 1,
+        "late_samples": 5,
         "loss": 1.0,
         "acc": 0.72,
         "staleness": {"mean": 1.0, "max": 2, "histogram": [1, 1, 1]},
-        "bytes_up": 2800,
+        "bytes_up": 3700,
         "bytes_down": 160,
         "samples_per_second": 12.5,
         "lr": 0.125,
@@ -53,6 +55,7 @@ def test_an_epoch_adds_up() -> None:
                 "samples": 20,
                 "updates": 2,
                 "refused": 0,
+                "late": 0,
                 "loss": 1.5,
                 "acc": 0.55,
                 "busy_seconds": 1.0,
@@ -64,11 +67,12 @@ def test_an_epoch_adds_up() -> None:
                 "samples": 30,
                 "updates": 1,
                 "refused": 1,
+                "late": 1,
                 "loss": 20 / 30,
                 "acc": 25 / 30,
-                "busy_seconds": 1.5,
+                "busy_seconds": 1.75,
                 "samples_per_second": 7.5,
-                "bytes_up": 1000,
+                "bytes_up": 1900,
                 "bytes_down": 60,
             },
         },
@@ -92,12 +96,14 @@ def test_the_next_epoch_begins_empty_where_the_last_ended() -> None:
     recorder.update(1, 10, [10.0], 5, 1.0, 9)
     recorder.step()
     recorder.refused(1, 10)
+    recorder.late(1, 10, 0.0, 9)
     clock.now = 12.0
     recorder.close_epoch(1, 10, 0.1)
     recorder.update(2, 20, [10.0], 0, 1.0, 9)
     clock.now = 16.0
     entry = recorder.close_epoch(2, 30, 0.1)
     assert (entry["loss"], entry["updates"], entry["refused"], entry["refused_samples"]) == (0.5, 0, 0, 0)
+    assert (entry["late"], entry["late_samples"]) == (0, 0)
     assert entry["samples_per_second"] == 5.0
     assert entry["staleness"]["histogram"] == [1]
     assert list(entry["ranks"]) == ["2"]

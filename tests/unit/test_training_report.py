@@ -60,7 +60,16 @@ def test_refused_updates_are_told() -> None:
     run["epochs"][1]["refused"] = 5
     texts = read(run).texts
     assert texts[texts.index("Refused updates") + 1] == "5"
-    assert "refused" in texts
+    assert "refused" in texts and "late" not in texts
+
+
+def test_late_updates_are_told_beside_their_worker() -> None:
+    run = full()
+    assert "Late updates" not in read(run).texts
+    run["epochs"][1]["late"] = run["epochs"][1]["ranks"]["2"]["late"] = 4
+    texts = read(run).texts
+    assert texts[texts.index("Late updates") + 1] == "4"
+    assert texts.count("late") == 2
 
 
 def test_many_epochs_are_folded() -> None:

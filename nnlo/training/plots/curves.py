@@ -1,4 +1,4 @@
-"""The picture of one training: loss, metrics, staleness and speed, under a title that says what it was."""
+"""The picture of one training: loss, metrics, staleness, speed and votes, under a title that says what it was."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnlo.training.plots.marks import label_places
-from nnlo.training.plots.panels import draw_figure, draw_metrics, draw_speed, draw_staleness
-from nnlo.training.plots.series import History, axis_of, pair
+from nnlo.training.plots.panels import draw_figure, draw_metrics, draw_speed, draw_staleness, draw_usages
+from nnlo.training.plots.series import History, axis_of, pair, usages
 from nnlo.training.plots.style import installed, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INCHES = (9.2, 6.6)
+MORE_INCHES = 3.0
+"""The height of a row more."""
 
 
 def draw(history: History, path: Path, along: str = "epochs", metric: str | None = None, name: str = "") -> bool:
@@ -25,13 +27,20 @@ def draw(history: History, path: Path, along: str = "epochs", metric: str | None
     if not installed():
         return False
     axis = axis_of([history], along)
-    with sheet(path, INCHES) as figure:
-        panels = figure.subplots(2, 2, sharex=True)
-        draw_figure(panels[0, 0], history, "loss", axis)
-        draw_metrics(panels[0, 1], history, axis, metric)
-        draw_staleness(panels[1, 0], history, axis)
-        draw_speed(panels[1, 1], history, axis)
-        label_places(list(panels.flat), list(panels[-1]), pair(history, "loss", axis), axis)
+    counted = bool(usages(history, axis).levels)
+    rows = ["LM", "DS", *(["VV"] if counted else [])]
+    with sheet(path, (INCHES[0], INCHES[1] + counted * MORE_INCHES)) as figure:
+        panels = figure.subplot_mosaic(";".join(rows), sharex=True)
+        draw_figure(panels["L"], history, "loss", axis)
+        draw_metrics(panels["M"], history, axis, metric)
+        draw_staleness(panels["D"], history, axis)
+        draw_speed(panels["S"], history, axis)
+        if counted:
+            draw_usages(panels["V"], history, axis)
+        lowest = [panels[name] for name in rows[-1]]
+        label_places(list(panels.values()), lowest, pair(history, "loss", axis), axis)
+        for panel in panels.values():
+            panel.tick_params(labelbottom=panel in lowest)
         head_lines(figure, name or title(history), circumstances(history))
     return True
 

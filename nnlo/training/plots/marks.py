@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nnlo.training.plots.series import EPOCHS, Axis, Curve
+from nnlo.training.plots.style import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,14 +40,36 @@ def shade(panel: Axes, places: Sequence[float], shares: Sequence[Sequence[float]
     """A map of cells: a row of `shares` for each whole number from 0, a column for each place; none is white."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    middles = [(left + right) / 2 for left, right in itertools.pairwise(places)]
-    first, last = (middles[0], middles[-1]) if middles else (places[0] + 0.2, places[0] + 0.2)
-    edges = [2 * places[0] - first, *middles, 2 * places[-1] - last] if middles else [2 * places[0] - first, last]
     colors = LinearSegmentedColormap.from_list("shares", ["white", "#56B4E9", "#00507d"])
     rows = [row - 0.5 for row in range(len(shares) + 1)]
     panel.grid(False)
     panel.plot([], [], "s", color="#56B4E9", label="updates, the darker the more")
-    panel.pcolormesh(edges, rows, shares, cmap=colors, vmin=0.0, vmax=1.0, rasterized=True)
+    panel.pcolormesh(edges_of(places), rows, shares, cmap=colors, vmin=0.0, vmax=1.0, rasterized=True)
+
+
+def stack(panel: Axes, places: Sequence[float], shares: Mapping[int, Sequence[float]]) -> None:
+    """Bands on top of each other, a value of each for each place; from blue at the lowest key to red at the highest."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list("signed", [COLORS[0], "0.93", COLORS[1]])
+    most = max(map(abs, shares)) or 1
+    edges = edges_of(places)
+    panel.stackplot(
+        edges,
+        [[*values, values[-1]] for values in shares.values()],
+        step="post",
+        colors=[colors(0.5 + key / most / 2) for key in shares],
+        labels=[f"{key:+d}" if key else "0" for key in shares],
+    )
+    panel.margins(y=0)
+
+
+def edges_of(places: Sequence[float]) -> list[float]:
+    """Where the columns of these places begin and end: in the middle between two."""
+    middles = [(left + right) / 2 for left, right in itertools.pairwise(places)]
+    if not middles:
+        return [places[0] - 0.2, places[0] + 0.2]
+    return [2 * places[0] - middles[0], *middles, 2 * places[-1] - middles[-1]]
 
 
 def whole_numbers() -> Locator:

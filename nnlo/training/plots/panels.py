@@ -1,4 +1,4 @@
-"""The panels of one training: loss, metrics, staleness and speed."""
+"""The panels of one training: loss, metrics, staleness, speed and votes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nnlo.training.plots.marks import (
     note,
     plot,
     shade,
+    stack,
     thin,
     whole_numbers,
 )
@@ -30,6 +31,7 @@ from nnlo.training.plots.series import (
     pair,
     title_of,
     total_delays,
+    usages,
     worker_rates,
 )
 from nnlo.training.plots.style import COLORS
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 MANY_WORKERS = 16
 """More than so many are not drawn one by one."""
+
+MOST_NAMED = 9
+"""Of more levels than that, some alone are named."""
 
 
 def draw_figure(panel: Axes, history: History, name: str, axis: Axis) -> None:
@@ -126,6 +131,23 @@ def draw_speed(panel: Axes, history: History, axis: Axis) -> None:
     panel.yaxis.set_major_formatter(EngFormatter(sep=""))
     from_zero(panel)
     head(panel, "Samples per second")
+
+
+def draw_usages(panel: Axes, history: History, axis: Axis) -> None:
+    """How votes went, epoch by epoch; of many levels some are named."""
+    from matplotlib.ticker import PercentFormatter
+
+    counted = usages(history, axis)
+    stack(panel, counted.places, dict(zip(counted.levels, counted.shares, strict=True)))
+    panel.grid(False)
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    panel.set_title("Levels voted")
+    handles, labels = panel.get_legend_handles_labels()
+    step = -(-(len(labels) - 1) // (MOST_NAMED - 1)) or 1
+    panel.legend(
+        handles[::step], labels[::step], loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=MOST_NAMED, borderpad=0.2,
+        handlelength=1.0, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def last(curve: Curve, spec: str = "#.4g") -> str:

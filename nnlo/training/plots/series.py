@@ -45,6 +45,14 @@ class Axis(NamedTuple):
 EPOCHS = Axis("epoch", 1.0, "epoch")
 
 
+class Usages(NamedTuple):
+    """The part that each level had of an epoch's votes: a row of `shares` for each of `levels`, a column a place."""
+
+    levels: list[int]
+    places: list[float]
+    shares: list[list[float]]
+
+
 class Curve(NamedTuple):
     """Values over places on the horizontal axis; NaN is a gap."""
 
@@ -193,3 +201,15 @@ def mean_delay(counts: Sequence[int]) -> float:
 def total_delays(entries: Sequence[Entry]) -> list[int]:
     """The histograms of the entries' staleness added up."""
     return [sum(counts) for counts in itertools.zip_longest(*map(delays, entries), fillvalue=0)]
+
+
+def usages(history: History, axis: Axis = EPOCHS) -> Usages:
+    """Of the epochs whose votes were counted."""
+    entries = [entry for entry in history["epochs"] if entry.get("usages") and math.isfinite(place(entry, axis))]
+    levels = sorted({int(level) for entry in entries for level in entry["usages"]})
+    columns = [[entry["usages"].get(str(level)) or 0 for level in levels] for entry in entries]
+    totals = [sum(column) or 1 for column in columns]
+    shares = [
+        [column[row] / total for column, total in zip(columns, totals, strict=True)] for row in range(len(levels))
+    ]
+    return Usages(levels, [place(entry, axis) for entry in entries], shares)

@@ -65,6 +65,7 @@ def tiles(history: History) -> list[Tile]:
     names = ["loss", *metric_names(history)]
     figures = [tile for name in names for tile in figure_tiles(history, name)]
     refused = sum(curve(history, "refused", lambda entry: entry["refused"]).known)
+    late = sum(curve(history, "late", lambda entry: entry["late"]).known)
     found = [
         *(tile for tile in figures if tile.name.startswith("Validation")),
         *(tile for tile in figures if not tile.name.startswith("Validation")),
@@ -74,6 +75,8 @@ def tiles(history: History) -> list[Tile]:
     ]
     if refused:
         found.append(Tile("Refused updates", text.count(refused), "they held values that were not finite"))
+    if late:
+        found.append(Tile("Late updates", text.count(late), "they came too late and were not applied"))
     return found
 
 

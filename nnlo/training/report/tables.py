@@ -23,7 +23,10 @@ from nnlo.training.report import text
 LONG = 20
 """A table of more rows is folded."""
 
-SUMS = ("samples", "updates", "refused", "busy_seconds", "bytes_up", "bytes_down")
+REFUSED = ("refused", "late")
+"""Updates that were not applied: such columns are there where there were any."""
+
+SUMS = ("samples", "updates", *REFUSED, "busy_seconds", "bytes_up", "bytes_down")
 """What an entry tells of each rank, and what adds up over epochs."""
 
 Column = tuple[str, Callable[[Entry], str]]
@@ -89,15 +92,15 @@ def peak_memory(history: History, rank: str) -> float:
 def worker_table(history: History) -> Table:
     """A row for every worker. The column without a title is for a bar of the share that it computed."""
     some = workers(history)
-    refused = any(one.sums["refused"] > 0 for one in some)
-    columns = ["rank", "-host", "samples", "samples/s", "updates", *(["refused"] if refused else []), "-computing", ""]
+    refused = [name for name in REFUSED if any(one.sums[name] > 0 for one in some)]
+    columns = ["rank", "-host", "samples", "samples/s", "updates", *refused, "-computing", ""]
     rows = [[*begin_of(one, refused), text.percent(one.busy, one.elapsed), *end_of(one)] for one in some]
     return Table([*columns, "", "not computing", "up", "down", "peak memory"], rows, [one.share for one in some])
 
 
-def begin_of(one: Worker, refused: bool) -> list[str]:
+def begin_of(one: Worker, refused: Sequence[str]) -> list[str]:
     speed = text.rate(one.sums["samples"] / one.elapsed if one.elapsed > 0 else math.nan)
-    counts = [text.count(one.sums[key]) for key in ("updates", *(["refused"] if refused else []))]
+    counts = [text.count(one.sums[key]) for key in ("updates", *refused)]
     return [one.name, one.host, text.count(one.sums["samples"]), speed, *counts, BAR]
 
 
@@ -141,7 +144,7 @@ def epochs(history: History) -> Table:
 
 
 def count_columns(history: History) -> list[Column]:
-    refused = ["refused"] if total(history["epochs"], "refused") > 0 else []
+    refused = [name for name in REFUSED if total(history["epochs"], name) > 0]
     counts = [(name, cell(text.count, name)) for name in ("samples", "updates", *refused)]
     return [("epoch", cell(text.count, "epoch")), ("ends after", cell(text.seconds, "seconds")), *counts]
 
