@@ -32,6 +32,7 @@ from nnlo.algos.base import (
     State,
     SyncEveryOptions,
     Update,
+    total,
 )
 from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
@@ -116,7 +117,10 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         self.apply(x, reply, state)
 
-    # On the master.
+    # On a master.
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        return total(updates)
 
     def init_master(self, w: Tensor, place: Place) -> State:
         return self.replica(w, place, counts=True)
@@ -139,7 +143,8 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         }
 
     def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
-        vote = rounded_mean([update.vector for update in updates], self.levels.most)
+        voters = sum(update.workers for update in updates)
+        vote = rounded_mean([update.vector for update in updates], self.levels.most, voters)
         fill_zeros(vote, self.zero, (state["seed"], 0, state["steps"]))
         return vote
 
@@ -160,19 +165,19 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         return {"usages": {str(level): counts[level + most] for level in used}}
 
 
-def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
+def rounded_mean(votes: Sequence[Tensor], most: int, voters: int) -> Tensor:
     """The mean of whole numbers up to `most`, each of shape (n,), rounded away from 0; exactly, whatever the order.
 
-    The votes are overwritten. The quotient of two whole numbers is rounded to one by mistake only where their sum
-    is too large for the type.
+    A vote may be the sum of several voters', of whom there are so many in all; the votes are overwritten. The
+    quotient of two whole numbers is rounded to one by mistake only where their sum is too large for the type.
     """
     kind = votes[0].dtype
-    exact = most * len(votes) * torch.finfo(kind).eps <= 2
-    total = votes[0] if exact else votes[0].to(torch.float64)
+    exact = most * voters * torch.finfo(kind).eps <= 2
+    summed = votes[0] if exact else votes[0].to(torch.float64)
     for vote in votes[1:]:
-        total.add_(vote)
-    total.div_(len(votes))
-    return total.abs().ceil_().copysign_(total).to(kind)
+        summed.add_(vote)
+    summed.div_(voters)
+    return summed.abs().ceil_().copysign_(summed).to(kind)
 
 
 def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:

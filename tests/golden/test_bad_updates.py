@@ -60,7 +60,7 @@ def test_a_bad_worker_does_not_hurt_the_others(mode: dict[str, Any]) -> None:
 def test_so_many_in_a_row_end_the_job(options: dict[str, Any]) -> None:
     """All is bad from batch 16 on: four such updates end the job long before its end."""
     steps = Steps()
-    with pytest.raises(TrainingError, match=r"^\d updates in a row were inf or nan, the last from rank [12]: lower"):
+    with pytest.raises(TrainingError, match=r"^4 updates in a row were inf or nan, the last from rank [12]: lower"):
         trained(2, range(16, 80), options, 80, max_bad_updates=4, callbacks=[steps])
     assert 0 < steps.count <= 16
 
