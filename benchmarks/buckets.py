@@ -2,7 +2,8 @@
 
     python benchmarks/buckets.py --source ../shared/data/mnist --rounds 5
 
-A network of 22 thousand parameters, and one of 10 million on fewer samples; 0 reduces the gradient whole, afterwards.
+A network of 22 thousand parameters, and one of 10 million, on the first of MNIST's files; 0 reduces the gradient whole,
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from train import nnlo
 from nnlo.data.lists import read_list
 from nnlo.data.prepare import prepare
 
+#: Flags, epochs, and sizes in MiB.
 CASES = {
-    "mnist": ([], ("0", "0.01", "0.03", "1")),
-    "mlp": (["--model", "mlp", "--model-params", "hidden=2048,layers=3"], ("0", "0.25", "1", "4", "16")),
+    "mnist": (["--model", "mnist"], 8, ("0", "0.03", "1")),
+    "mlp": (["--model", "mlp", "--model-params", "hidden=2048,layers=3"], 2, ("0", "0.25", "1", "4", "16")),
 }
 
 
@@ -38,10 +40,10 @@ def main() -> None:
     arguments = parser.parse_args()
     train_list = prepare("mnist", source=arguments.source).train_list
     with tempfile.TemporaryDirectory() as folder:
-        for model, (flags, sizes) in CASES.items():
-            files = first_file(train_list, folder) if flags else train_list
+        files = first_file(train_list, folder)
+        for model, (flags, epochs, sizes) in CASES.items():
             names = {f"{model}, {size} MiB": ["--mode", "allreduce", "--bucket-mib", size, *flags] for size in sizes}
-            contenders = {name: partial(nnlo, files, 2, 2, given) for name, given in names.items()}
+            contenders = {name: partial(nnlo, files, 2, epochs, given) for name, given in names.items()}
             found = interleaved(contenders, arguments.rounds)
             report(found, f"{model}, 0 MiB", "samples_per_second", None)
 
