@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -204,13 +205,17 @@ def parse_params(text: str) -> dict[str, Any]:
     return {key.strip().replace("-", "_"): literal(value.strip()) for key, _, value in pairs}
 
 
+#: A number that begins or ends with its point: not JSON, but what people write.
+BARE_POINT = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
+
+
 def literal(text: str) -> Any:
     """A number, true, false or null where `text` reads as one (also True, False and None), else the text itself."""
     words = {"True": True, "False": False, "None": None}
     try:
         return words[text] if text in words else json.loads(text)
     except ValueError:
-        return text
+        return float(text) if BARE_POINT.fullmatch(text) else text
 
 
 def parse_value(name: str, text: str, hint: Any) -> Any:

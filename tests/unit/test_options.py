@@ -112,7 +112,18 @@ def test_params_that_make_no_sense(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1", 1), ("1e-3", 1e-3), ("true", True), ("False", False), ("None", None), ("null", None)]
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("1e-3", 1e-3),
+        (".5", 0.5),
+        ("-5.", -5.0),
+        (".", "."),
+        ("true", True),
+        ("False", False),
+        ("None", None),
+        ("null", None),
+    ],
 )
 def test_literals(text: str, value: object) -> None:
     found = literal(text)
