@@ -70,9 +70,9 @@ class Topology:
 
     def __str__(self) -> str:
         """In words: "a master and 4 workers"."""
-        plural = "s" * (self.workers != 1)
-        masters = f"a head of {self.masters - 1} masters" if self.masters > 1 else "a master"
-        return f"{masters} and {self.workers} worker{plural}" + f" of {self.processes} ranks" * (self.processes > 1)
+        masters = f"a head of {number(self.masters - 1, 'master')}" if self.masters > 1 else "a master"
+        each = f" of {self.processes} ranks" if self.processes > 1 else ""
+        return f"{masters} and {number(self.workers, 'worker')}{each}"
 
     @property
     def size(self) -> int:
@@ -142,8 +142,13 @@ def refusal(size: int, masters: int, processes: int) -> str:
     first, more = Topology.least(masters, processes), step(masters, processes)
     below = (size - first) // more * more + first
     fit = [below, below + more] if size > first else [first, first + more]
-    parts = f"a head and {masters - 1} masters with equal numbers of workers" if masters > 1 else "a master and workers"
+    several = f"a head and {number(masters - 1, 'master')} with {'equal numbers of ' * (masters > 2)}workers"
+    parts = several if masters > 1 else "a master and workers"
     each = f" of {processes} ranks each" if processes > 1 else ""
     ranks = "1 rank does" if size == 1 else f"{size} ranks do"
     what = f"--n-masters {masters} --n-processes {processes}: {ranks} not divide into {parts}{each}"
     return f"{what}: start {fit[0]} or {fit[1]} (every {more} more will do)"
+
+
+def number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

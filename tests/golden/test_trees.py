@@ -6,7 +6,8 @@ Features are small integers, weights and rates powers of two, and shares of batc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from torch import nn
 from nnlo import Algo, Data
 from nnlo.algos import MODES
 from nnlo.comm.costs import Costs, Fault, FaultKind
+from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.roles.relay import Relay
 from nnlo.topology import Topology
 from tests.golden.test_synchronous import LR, integers, linear
 from tests.jobs import Batch, Batches, Rows, Run, cut, labelled, same_bits, train_here
@@ -39,6 +42,8 @@ ASYNCHRONOUS: list[tuple[str, dict[str, Any]]] = [
     ("easgd", {"elastic_force": 0.25, "elastic_lr": LR}),
     ("gem", {"gem_lr": LR}),
     ("gem", {"gem_lr": LR, "sync_every": 2, "gem_variant": "code"}),
+    ("downpour", {"staleness": "inverse", "max_staleness": 2}),
+    ("downpour", {"delay_compensation": 0.25}),
 ]
 SHAPES = [(3, 2, 1), (4, 1, 1), (2, 4, 1), (3, 2, 2)]
 """Masters with their head, workers of each, ranks of a worker."""
@@ -108,12 +113,19 @@ def test_ranges_of_files_are_dealt_through_masters() -> None:
     check_as_flat(tree, flat, (3, 2, 1))
 
 
-@pytest.mark.parametrize(("mode", "options"), ASYNCHRONOUS)
+def slow_above(most: int) -> Callable[[int, int], float]:
+    """Ranks above `most` take 2.6 times as long."""
+    return lambda peer, samples: 1e-3 * samples * (2.6 if peer > most else 1.0)
+
+
+@pytest.mark.parametrize(("mode", "options"), [*ASYNCHRONOUS, ("downpour", {"synchronous": True, "backup_workers": 1})])
 def test_a_master_of_one_worker_passes_on(mode: str, options: dict[str, Any]) -> None:
-    """Then the order of updates is that of the flat layout, asynchronous ones too."""
+    """Then the order of updates is that of the flat layout, asynchronous ones too; the last worker is slower."""
     x, y = integers(48)
-    data = Batches(cut(x, y, [4] * 12))
-    tree, flat = (trained(one, data, algo_of(mode, options)) for one in ((4, 1, 1), (1, 3, 1)))
+    tree, flat = (
+        trained(shape, Batches(cut(x, y, [4] * 12)), algo_of(mode, options), costs=Costs(compute=slow_above(most)))
+        for shape, most in (((4, 1, 1), 4), ((1, 3, 1), 2))
+    )
     check_as_flat(tree, flat, (4, 1, 1))
 
 
@@ -160,6 +172,22 @@ def test_the_bytes_of_the_heads_link_are_counted() -> None:
     vector = 128  # ten parameters in float64, in lines of 64 bytes
     assert one.last["bytes_up"] == 2 * 4 * (64 + 64 + vector)
     assert two.last["bytes_up"] == 2 * 2 * (64 + 192 + vector)
+
+
+def told(kind: Kind, version: int, nbytes: int) -> Header:
+    return Header(kind, version=version, nbytes=nbytes)
+
+
+@pytest.mark.parametrize(
+    ("synchronous", "backups", "chosen"), [(False, 0, [3, 4]), (True, 2, [3, 4]), (True, 0, [2, 3, 4])]
+)
+def test_a_message_tells_of_one_version_where_that_matters(synchronous: bool, backups: int, chosen: list[int]) -> None:
+    """What came first decides; the order is that of the workers."""
+    relay = Relay.__new__(Relay)
+    relay.algorithm = SimpleNamespace(synchronous=synchronous, backup_workers=backups)  # type: ignore[assignment]
+    relay.workers = [2, 3, 4]
+    relay.held = {4: told(Kind.HELLO, 0, 64), 3: told(Kind.UPDATE, 5, 256), 2: told(Kind.UPDATE, 4, 256)}
+    assert list(relay.chosen()) == chosen
 
 
 class Uneven(Data):

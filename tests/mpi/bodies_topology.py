@@ -12,6 +12,7 @@ from nnlo import Algo
 from nnlo.algos import MODES
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import OptionsError
+from nnlo.topology import Topology
 from tests.jobs import Rows, Run, labelled, same_bits, train
 from tests.mpi.bodies_training import Uneven, check_equal, network
 
@@ -63,16 +64,20 @@ def body_allreduce_of_teams(comm: MPI.Intracomm) -> None:
     equals_virtual(comm, 1, 2, "local", sync_every=2)
 
 
-def body_asynchronous_training_learns(comm: MPI.Intracomm) -> None:
+def body_asynchronous_training_takes_every_sample(comm: MPI.Intracomm) -> None:
     for masters, processes in SHAPES[comm.size]:
+        leads = {str(lead) for lead in Topology.of(comm.size, masters, processes).leads}
         for mode in ("downpour", "gem", "easgd"):
             run = train(
-                comm, Rows(X, Y, 5), algo(mode), lambda: nn.Linear(8, 4), epochs=4, val=Rows(X, Y, 35),
-                num_masters=masters, num_processes=processes,
+                comm, Rows(X, Y, 5), algo(mode), lambda: nn.Linear(8, 4), epochs=4, num_masters=masters,
+                num_processes=processes,
             )  # fmt: skip
             if run is not None:
-                assert run.last["samples"] == 4 * len(Y)
-                assert run.last["val_loss"] < 1.5
+                epochs = run.history["epochs"]
+                ranks = [(rank, one) for entry in epochs for rank, one in entry["ranks"].items()]
+                assert run.last["samples"] == 4 * len(Y) == sum(one["samples"] for _, one in ranks)
+                assert {rank for rank, _ in ranks} <= leads
+                assert sum(sum(entry["staleness"]["histogram"]) for entry in epochs) == 4 * 21
 
 
 def body_uneven_generators_never_hang(comm: MPI.Intracomm) -> None:
