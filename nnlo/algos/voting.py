@@ -6,9 +6,9 @@ on every worker and on the master where there is one:
     worker   l = levels of its mean gradient, whole numbers from -K to K;  send l, packed
     all      S = sum l;  v = S / c rounded away from 0;  x <- Opt(x, v)
 
-A worker has one vote, whatever the size of its batch. Levels are never scaled back to gradients, hence rates near
-1e-4. With a master the vote v travels down, packed as well, and each worker takes the step itself; otherwise every
-worker gets all levels and counts the votes itself. Both give the same weights, bit for bit.
+A worker has one vote, whatever the size of its batch. Levels are never scaled back to gradients, hence rates of
+1e-3 or less. With a master the vote v travels down, packed as well, and each worker takes the step itself; otherwise
+every worker gets all levels and counts the votes itself. Both give the same weights, bit for bit.
 """
 
 from __future__ import annotations
