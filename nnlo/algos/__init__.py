@@ -20,8 +20,9 @@ from nnlo.algos.sign import Sign, SignOptions
 from nnlo.algos.vote import BinnedVote, BinnedVoteOptions
 from nnlo.registry import Registry
 
-#: Levels are no gradients: their rates are those of signSGD.
-VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 1e-4}
+#: Levels are no gradients: a step moves every weight by the rate times a level, as Adam's do by about its rate.
+SIGN_DEFAULTS = {"optimizer": "sgd", "lr": 1e-3}
+VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 5e-4}
 
 MODES: Registry[Mode] = Registry("mode")
 MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
@@ -29,7 +30,7 @@ MODES.register("easgd", Mode(EasgdOptions, Easgd, needs_optimizer=False))
 MODES.register("gem", Mode(GemOptions, Gem, needs_optimizer=False))
 MODES.register("allreduce", Mode(AllreduceOptions, Allreduce, needs_optimizer=True))
 MODES.register("local", Mode(LocalOptions, Local, needs_optimizer=False))
-MODES.register("sign", Mode(SignOptions, Sign, needs_optimizer=True, defaults=VOTE_DEFAULTS))
+MODES.register("sign", Mode(SignOptions, Sign, needs_optimizer=True, defaults=SIGN_DEFAULTS))
 MODES.register("vote", Mode(BinnedVoteOptions, BinnedVote, needs_optimizer=True, defaults=VOTE_DEFAULTS))
 
 __all__ = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from nnlo.algos.base import ServerOptions
-from nnlo.algos.worker_optimizer import WorkerOptimizerOptions
+from nnlo.algos.worker_optimizer import SGD_RATE, WorkerOptimizerOptions
 from nnlo.compress.options import CompressOptions
 from nnlo.errors import OptionsError
 from nnlo.options import option
@@ -29,7 +29,7 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
         None, help="what a worker and the centre close of their distance in one exchange", at_least=0, flag=False
     )
     elastic_lr: float | None = option(
-        None, help="learning rate of the workers' own SGD (default 0.01)", metavar="RATE", at_least=0
+        None, help=f"learning rate of the workers' own SGD (default {SGD_RATE:g})", metavar="RATE", at_least=0
     )
     elastic_momentum: float | None = option(
         None,

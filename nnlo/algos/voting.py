@@ -6,9 +6,9 @@ on every worker and on the master where there is one:
     worker   l = levels of its mean gradient, whole numbers from -K to K;  send l, packed
     all      S = sum l;  v = S / c rounded away from 0;  x <- Opt(x, v)
 
-A worker has one vote, whatever the size of its batch. Levels are never scaled back to gradients, hence rates near
-1e-4. With a master the vote v travels down, packed as well, and each worker takes the step itself; otherwise every
-worker gets all levels and counts the votes itself. Both give the same weights, bit for bit.
+A worker has one vote, whatever the size of its batch. Levels are never scaled back to gradients, hence rates of
+1e-3 or less. With a master the vote v travels down, packed as well, and each worker takes the step itself; otherwise
+every worker gets all levels and counts the votes itself. Both give the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from nnlo.algos.base import (
     Update,
     total,
 )
+from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
 from nnlo.optim import NO_CLIP
@@ -58,7 +59,7 @@ class VoteOptions(SyncEveryOptions):
     )
 
 
-class Voting(ServerAlgorithm, CollectiveAlgorithm):
+class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     """The steps of the module's docstring. most: K; zero: one of ZEROS; count: whether `report` tells of the votes."""
 
     synchronous = True
@@ -66,9 +67,8 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
     gathers = True
 
     def __init__(self, options: VoteOptions, most: int, zero: str, count: bool = False) -> None:
+        super().__init__(options.sync_every)
         self.pattern = Pattern(options.exchange)
-        self.sync_every = options.sync_every
-        self.gradient_is_update = options.sync_every == 1
         self.levels, self.zero, self.count = LevelSettings(most=most, zeros=zero == "zero"), zero, count
 
     def wire(self, layout: Layout) -> Levels:
@@ -89,26 +89,11 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         counts = place.index == 1 and self.pattern is Pattern.COLLECTIVE
-        return {"sum": update, "samples": 0, **self.memory(x), **self.replica(x, place, counts)}
-
-    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
-        super().start(x, weights, state)
-        state["samples"] = 0
-
-    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
-        if self.gradient_is_update:
-            return
-        if state["samples"] == 0:
-            state["sum"].zero_()
-        state["sum"].add_(gradient, alpha=samples)
-        state["samples"] += samples
+        return {**self.summing(update), **self.memory(x), **self.replica(x, place, counts)}
 
     def send(self, x: Tensor, state: State) -> Tensor:
         """Levels; a gradient that is not finite stays as it is, so that it is refused, and leaves no trace."""
-        update: Tensor = state["sum"]
-        if not self.gradient_is_update:
-            update.div_(state["samples"])
-            state["samples"] = 0
+        update = super().send(x, state)
         if math.isfinite(update.sum().item()) or bool(torch.isfinite(update).all()):
             self.vote(update, state)
             fill_zeros(update, self.zero, (state["seed"], state["index"], state["steps"]))

@@ -12,6 +12,9 @@ from nnlo.errors import OptionsError
 from nnlo.optim import OPTIMIZERS, FlatOptimizer, OptimizerSpec
 from nnlo.options import Options, option
 
+#: The rate of a worker's SGD without momentum where none is given: ten times what suits it with one of 0.9.
+SGD_RATE = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptimizerOptions(Options):
@@ -21,7 +24,9 @@ class WorkerOptimizerOptions(Options):
         "sgd", help="the optimizer of a worker's own steps between two exchanges", choices=lambda: OPTIMIZERS
     )
     worker_optimizer_params: dict[str, Any] = option(
-        {}, help="its settings, as lr=0.05,momentum=0.9 or a JSON object", metavar="K=V,..."
+        {},
+        help=f"its settings, as lr=0.05,momentum=0.9 or a JSON object (without any, sgd has lr={SGD_RATE:g})",
+        metavar="K=V,...",
     )
 
     def check(self) -> None:
@@ -31,7 +36,9 @@ class WorkerOptimizerOptions(Options):
     @property
     def worker_settings(self) -> dict[str, Any]:
         """The settings of the worker's optimizer; a mode with flags for some of them adds those."""
-        return dict(self.worker_optimizer_params)
+        given = self.worker_optimizer_params
+        plain = self.worker_optimizer == "sgd" and not given.keys() & {"learning_rate", "momentum"}
+        return {"lr": SGD_RATE, **given} if plain else dict(given)
 
     @property
     def worker_spec(self) -> OptimizerSpec:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from nnlo.algos import Lineage
 from nnlo.comm.base import Channel, Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
-from nnlo.flat import HEADER_BYTES
 from nnlo.logs import LOG
 from nnlo.roles.account import Account
-from nnlo.roles.centre import Pinned
+from nnlo.roles.answers import QUESTIONS, Answer, Answers
 from nnlo.roles.judge import Judge
 from nnlo.roles.links import Link, links_of
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
-from nnlo.roles.prefetch import DEPTH
 from nnlo.roles.quorum import Quorum
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, Stepper
@@ -30,25 +26,11 @@ from nnlo.training.job import Job
 from nnlo.training.record import Recorder
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a worker is owed: `nbytes` of the centre, or of what a step left for it; the clock that it goes by."""
-
-    kind: Kind
-    nbytes: int
-    clock: int | None = None
-    pinned: Pinned | None = None
-
-
-STOP = Answer(Kind.STOP, HEADER_BYTES)
-Outbox: TypeAlias = "dict[tuple[Link, Answer], dict[int, Header]]"
-
-
 class Master:
     """The loop of the master of a server algorithm.
 
     Each worker has at most one message here: it is `pending` until a step takes it in, then the worker
-    is `parked` until there is an answer. An asynchronous step takes one update; a synchronous one takes
+    waits among the `answers`. An asynchronous step takes one update; a synchronous one takes
     those of all workers that still have batches in the epoch. `strangers` have not said hello yet.
     """
 
@@ -78,11 +60,9 @@ class Master:
             evenly=not job.server.backup_workers, most_ahead=setup.intake.ahead,
         )  # fmt: skip
         self.quorum = Quorum(job.server, self.dealer.outstanding)
-        self._low_water = max(2 * unit, DEPTH)
-        self._weights_bytes, self._reply_bytes = wires.weights_bytes, wires.reply_bytes
+        self.answers = Answers(transport, job.server, self.dealer, self.stepper, self.recorder, self.links, wires)
         self.clock = self.batches = 0
         self.pending: dict[int, Header] = {}
-        self.parked: dict[int, Answer] = {}
         self.strangers = set(workers)
         self.stopping = False
         self.failure: NnloError | None = None
@@ -146,13 +126,9 @@ class Master:
         elif header.kind in QUESTIONS:
             self.strangers.discard(peer)
             self.links[peer].settle(peer)
-            self.parked[peer] = self.answer(QUESTIONS[header.kind])
+            self.answers.parked[peer] = self.answers.answer(QUESTIONS[header.kind])
         else:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
-
-    def answer(self, kind: Kind | None) -> Answer:
-        """The centre's weights, as a reply or to start from; None for a range of batches alone."""
-        return Answer(kind, self._weights_bytes) if kind else Answer(Kind.REPLY, HEADER_BYTES)
 
     def take_update(self, peer: int, header: Header) -> None:
         if header.count:
@@ -167,9 +143,7 @@ class Master:
         """A worker is gone, in order or not: the others take over what it had not done."""
         self.links.pop(peer).leave(peer)
         self.strangers.discard(peer)
-        answer = self.parked.pop(peer, None)
-        if answer and answer.pinned:
-            answer.pinned.owed -= 1
+        self.answers.drop(peer)
         self.dealer.lose(peer)
 
     def next_step(self) -> list[int]:
@@ -189,7 +163,7 @@ class Master:
         """One step of the centre; the workers are answered before it is accounted for, unless it is a milestone."""
         headers = {peer: self.pending.pop(peer) for peer in step}
         if self.stopping:
-            self.release({peer: self.unmoved(header) for peer, header in headers.items()})
+            self.release({peer: self.answers.unmoved(header) for peer, header in headers.items()})
             return
         arrived = [self.arrived(peer, header) for peer, header in headers.items()]
         before = self.clock
@@ -220,23 +194,15 @@ class Master:
         Where updates came from, and how all who sent one are answered.
         """
         if not good:
-            return [], {peer: self.unmoved(header) for peer, header in headers.items()}
+            return [], {peer: self.answers.unmoved(header) for peer, header in headers.items()}
         began = self.transport.trace.now()
         self.stepper.scale(self.job.factor(clock, self._samples))
         taking = headers if self.algorithm.lockstep else [one.peer for one in good]
         lineages, pinned = self.stepper.step(good, len(self.links), len(taking))
         samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
         self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
-        moved = Answer(Kind.REPLY, self._reply_bytes, clock if self.algorithm.lockstep else None, pinned)
-        answer = None if self.algorithm.pull_first else moved
-        return lineages, {p: answer if p in taking else self.unmoved(header) for p, header in headers.items()}
-
-    def unmoved(self, header: Header) -> Answer | None:
-        """How an update is answered that was not part of a step; None where its sender expects nothing."""
-        if self.algorithm.pull_first and header.nbytes > HEADER_BYTES:
-            return None
-        fresh = self.algorithm.reply_is_weights or (header.samples and not self.algorithm.lockstep)
-        return self.answer(Kind.WEIGHTS if fresh else None)
+        moved, unmoved = self.answers.moved(pinned, clock), self.answers.unmoved
+        return lineages, {peer: moved if peer in taking else unmoved(header) for peer, header in headers.items()}
 
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""
@@ -248,69 +214,10 @@ class Master:
             if peer in self.links:
                 self.links[peer].settle(peer)
                 if answer:
-                    self.parked[peer] = answer
+                    self.answers.parked[peer] = answer
         self.serve()
 
     def serve(self) -> None:
-        """Answer the parked workers that there is an answer for."""
-        if self.algorithm.synchronous and (self.strangers or self.silent()):
-            return
-        outbox: Outbox = {}
-        moved = True
-        while moved:  # in lockstep, one who has no batch is answered once another one has
-            moved = False
-            for peer in sorted(self.parked):
-                if self.reply(peer, self.parked[peer], outbox):
-                    del self.parked[peer]
-                    moved = self.algorithm.lockstep
-        for (link, answer), headers in outbox.items():
-            self.send(link, answer, headers)
-
-    def silent(self) -> bool:
-        """Whether a worker is about to ask for its share of an epoch, which goes by rank and not by who asks first."""
-        heard = self.parked.keys() | self.pending.keys()
-        return self.algorithm.pull_first and any(
-            peer not in heard and not self.dealer.outstanding(peer) for peer in self.links
-        )
-
-    def reply(self, peer: int, answer: Answer, outbox: Outbox) -> bool:
-        """Put what is owed and perhaps a range, or stop, into `outbox`; False where the worker has to wait."""
-        if self.stopping or self.finished:
-            outbox.setdefault((self.links[peer], STOP), {})[peer] = Header(Kind.STOP)
-            return True
-        outstanding = self.dealer.outstanding(peer)
-        dealt = self.dealer.grant(peer) if outstanding < self._low_water + self.dealer.ahead(peer) else None
-        if not outstanding and dealt is None and not (self.algorithm.lockstep and self.dealer.busy):
-            return False
-        if dealt:
-            LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
-        outbox.setdefault((self.links[peer], answer), {})[peer] = self.header(answer, dealt or Range(0, 0, 0))
-        return True
-
-    def header(self, answer: Answer, dealt: Range) -> Header:
-        clock = self.clock if answer.clock is None else answer.clock
-        return Header(
-            answer.kind, version=self.stepper.version, samples=clock, nbytes=answer.nbytes,
-            epoch=dealt.epoch, first=dealt.first, count=dealt.count,
-        )  # fmt: skip
-
-    def send(self, link: Link, answer: Answer, headers: Mapping[int, Header]) -> None:
-        """One message with one answer to workers behind one link."""
-        opening = link.opening(headers)
-        if answer.pinned:
-            answer.pinned.owed -= len(headers) - 1
-            self.stepper.send(link.channel, opening, answer.pinned)
-        elif answer.nbytes > HEADER_BYTES:
-            self.stepper.centre.send_current(link.channel, opening)
-            for peer in headers:
-                self.stepper.answered(peer)
-        else:
-            memory = link.header_memory(self.transport)
-            opening.write(memory.numpy().data)
-            link.channel.send_written(memory, opening.nbytes)
-        if answer is not STOP:
-            self.recorder.replied(next(iter(headers)), opening.nbytes)
-
-
-#: What workers ask for, and what they are answered; None for a range of batches alone.
-QUESTIONS: dict[Kind, Kind | None] = {Kind.HELLO: Kind.WEIGHTS, Kind.REQUEST: Kind.REPLY, Kind.IDLE: None}
+        """Answer those workers that there is an answer for."""
+        if not (self.algorithm.synchronous and self.strangers):
+            self.answers.serve(self.clock, self.stopping, self.pending)

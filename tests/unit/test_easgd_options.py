@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,22 @@ def test_weight_decay_of_steps_ahead() -> None:
     here = server("easgd", [8.0], 1, elastic_lr=0.25, elastic_momentum=0.5, **decay)
     here.train(0, lambda x: torch.zeros_like(x))
     assert here.x[0].item() == 8.0 - 0.25 * 0.5 * 8.0
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ({}, 0.1),
+        ({"elastic_momentum": 0.9}, 0.1),
+        ({"worker_optimizer_params": {"weight_decay": 0.5}}, 0.1),
+        ({"worker_optimizer_params": {"momentum": 0.9}}, 0.01),
+        ({"worker_optimizer_params": {"learning_rate": 0.5}}, 0.5),
+        ({"worker_optimizer": "momentum"}, 0.01),
+        ({"worker_optimizer": "adam"}, 0.001),
+    ],
+)
+def test_the_rate_of_workers_who_are_told_none(options: dict[str, Any], rate: float) -> None:
+    assert EasgdOptions(**options).worker_rate == rate
 
 
 # What the force is, and what is refused.

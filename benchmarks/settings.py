@@ -1,0 +1,45 @@
+"""The settings of each mode for MNIST by the number of workers, as flags of `TrainingDriver`.
+
+Every worker takes batches of the same size, whatever their number, and all workers together see the same samples: with
+more workers there are fewer steps of each, and with synchronous modes fewer steps at all. What is adapted to that:
+
+- synchronous: the rate rises with the square root of the workers, as each step has so many times the samples;
+- asynchronous: the rate falls as gradients get older, above four workers;
+- local steps: exchanges come often enough for a few dozen of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+BATCH, EPOCHS, WORKERS = 64, 2, (2, 4, 8, 16)
+
+
+def larger(rate: float, workers: int) -> str:
+    """`rate` is for two workers; it rises with the square root of their number."""
+    return f"{rate * (workers / 2) ** 0.5:.2g}"
+
+
+def smaller(rate: float, workers: int) -> str:
+    """`rate` is for up to four workers; then it falls with their number."""
+    return f"{rate * min(1, 4 / workers):.2g}"
+
+
+SETTINGS: dict[str, Callable[[int], str]] = {
+    "downpour": lambda m: f"--lr {smaller(2e-3, m)}",
+    "downpour --synchronous": lambda m: f"--synchronous --lr {larger(2e-3, m)}",
+    "allreduce": lambda m: f"--mode allreduce --lr {larger(2e-3, m)}",
+    "easgd": lambda m: "--mode easgd --elastic-lr 0.1 --elastic-momentum 0.9 --sync-every 4",
+    "gem": lambda m: "--mode gem --gem-lr 0.05",
+    "local": lambda m: "--mode local --worker-optimizer nesterov --worker-optimizer-params lr=0.05 --sync-every 8",
+    "local (DiLoCo)": lambda m: (
+        "--mode local --worker-optimizer adamw --worker-optimizer-params lr=0.002 --sync-every 8 "
+        "--outer-lr 0.7 --outer-momentum 0.9 --nesterov-outer"
+    ),
+    "sign": lambda m: f"--mode sign --lr {larger(1e-3, m)}",
+    "vote": lambda m: f"--mode vote --lr {larger(5e-4, m)}",
+    "downpour, topk 1 %": lambda m: f"--compress topk:ratio=0.01 --lr {smaller(2e-3, m)}",
+    "downpour, qsgd": lambda m: f"--compress qsgd --lr {smaller(2e-3, m)}",
+    "downpour, sign": lambda m: f"--compress sign --lr {smaller(2e-3, m)}",
+    "allreduce, powersgd": lambda m: f"--mode allreduce --compress powersgd --lr {larger(2e-3, m)}",
+}
