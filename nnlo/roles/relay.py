@@ -121,8 +121,6 @@ class Relay:
             for place, (one,) in enumerate(arrived)
         ]
         self.up.vector.copy_(self.algorithm.combine(updates))
-        self.up.buffers.zero_()
-        self.up.counters.zero_()
         merge_buffers(self.up, arrived, 1.0)
         for worker in workers:
             self.rows.sums_of(self.up, self.workers.index(worker)).copy_(self.inbox[worker].sums)

@@ -17,9 +17,11 @@ from torch import nn
 
 from nnlo import Algo, Data
 from nnlo.algos import MODES
+from nnlo.algos.easgd_options import EasgdOptions
 from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.roles.centre import Ring
 from nnlo.roles.relay import Relay
 from nnlo.topology import Topology
 from tests.golden.test_synchronous import LR, integers, linear
@@ -32,6 +34,7 @@ SYNCHRONOUS: list[tuple[str, dict[str, Any]]] = [
     ("downpour", {"synchronous": True, "compress": "topk:ratio=0.5"}),
     ("easgd", {"synchronous": True, "elastic_force": 0.25, "elastic_lr": LR}),
     ("easgd", {"synchronous": True, "elastic_force": 0.25, "elastic_lr": LR, "compress": "fp16"}),
+    ("easgd", {"mode_options": EasgdOptions(synchronous=True, elastic_force=0.5, elastic_lr=LR)}),
     ("sign", {}),
     ("sign", {"zero": "random"}),
     ("vote", {"num_bits": 3}),
@@ -44,6 +47,7 @@ ASYNCHRONOUS: list[tuple[str, dict[str, Any]]] = [
     ("gem", {"gem_lr": LR, "sync_every": 2, "gem_variant": "code"}),
     ("downpour", {"staleness": "inverse", "max_staleness": 2}),
     ("downpour", {"delay_compensation": 0.25}),
+    ("downpour", {"compress": "qsgd"}),
 ]
 SHAPES = [(3, 2, 1), (4, 1, 1), (2, 4, 1), (3, 2, 2)]
 """Masters with their head, workers of each, ranks of a worker."""
@@ -92,6 +96,19 @@ def test_synchronously_a_tree_is_one_master(mode: str, options: dict[str, Any], 
     data = Batches(cut(x, y, [4] * (workers * steps)))
     tree, flat = (trained(one, data, algo_of(mode, options)) for one in (shape, (1, workers, 1)))
     check_as_flat(tree, flat, shape)
+
+
+@pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[0], SYNCHRONOUS[4], SYNCHRONOUS[7], *ASYNCHRONOUS[:4]])
+def test_nothing_is_left_to_be_received_or_answered(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rings: list[Ring] = []
+    begin = Ring.__init__
+    monkeypatch.setattr(Ring, "__init__", lambda ring, make: (rings.append(ring), begin(ring, make))[-1])
+    world, (x, y) = VirtualWorld(7), integers(64)
+    train_here(world, Batches(cut(x, y, [4] * 16)), algo_of(mode, options), linear, num_masters=3)
+    assert not any(channel._posted for channel in world.endpoints.values())
+    assert rings and all(pinned.owed == 0 for ring in rings for pinned in ring._spare)
 
 
 def test_workers_without_a_batch_are_waited_for_no_more() -> None:
@@ -212,7 +229,7 @@ class Spoiled(Uneven):
     spoiled = True
 
 
-SOME = [*SYNCHRONOUS[:2], SYNCHRONOUS[4], *SYNCHRONOUS[6:8], *ASYNCHRONOUS]
+SOME = [*SYNCHRONOUS[:2], SYNCHRONOUS[4], *SYNCHRONOUS[7:9], *ASYNCHRONOUS]
 
 
 @pytest.mark.parametrize(("mode", "options"), SOME)
@@ -240,7 +257,7 @@ def test_others_take_over_from_a_worker_that_is_lost(mode: str, options: dict[st
     assert "3" not in run.last["ranks"] and run.history["outcome"] == "done"
 
 
-@pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[0], SYNCHRONOUS[6], ASYNCHRONOUS[0], ASYNCHRONOUS[3]])
+@pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[0], SYNCHRONOUS[7], ASYNCHRONOUS[0], ASYNCHRONOUS[3]])
 def test_a_stop_reaches_all(mode: str, options: dict[str, Any]) -> None:
     x, y = labelled(200)
     run = trained(
