@@ -33,6 +33,7 @@ from nnlo.training.arguments import (
 from nnlo.training.callback_arguments import CallbackArguments
 from nnlo.training.inherited import InheritedArguments
 from nnlo.training.observe import ObserveArguments
+from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
 from nnlo.training.runlog import log_run
 from nnlo.training.weights import WeightsArguments
@@ -47,7 +48,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
-    how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *modes]
+    how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *modes, RanksArguments]
     left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
 
@@ -116,6 +117,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
     reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
+    ranks = build(RanksArguments, given)
     evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     others = suits, model_defaults(line, source, given)
@@ -132,6 +134,8 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         training.epochs,
         train_list,
         val_list,
+        ranks.n_masters,
+        ranks.n_processes,
         callbacks=callbacks.build(),
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
@@ -152,6 +156,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         verbose=True,
         timeline=watched.timeline,
         monitor=watched.monitor,
+        team_backend=ranks.team_backend,
         arguments={
             **{name: value for section in recorded for name, value in section.record().items()},
             "features_name": reader.features_name,

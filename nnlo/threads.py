@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -16,17 +16,17 @@ def own_place() -> Place:
     return socket.gethostname(), sorted(os.sched_getaffinity(0))
 
 
-def fair_threads(rank: int, places: Sequence[Place]) -> int:
-    """One for the master, rank 0; a worker shares each core that it may use with the other workers that may."""
-    if rank == 0:
+def fair_threads(rank: int, places: Sequence[Place], masters: Collection[int] = (0,)) -> int:
+    """One for masters; others share each core that they may use with all others that may, but for masters."""
+    if rank in masters:
         return 1
     host, cores = places[rank]
-    beside = [set(others) for name, others in places[1:] if name == host]
+    beside = [set(others) for other, (name, others) in enumerate(places) if name == host and other not in masters]
     return max(1, int(sum(1 / sum(core in others for others in beside) for core in cores) + 1e-9))
 
 
-def set_threads(rank: int, places: Sequence[Place]) -> int:
+def set_threads(rank: int, places: Sequence[Place], masters: Collection[int]) -> int:
     """Tell torch; OMP_NUM_THREADS wins."""
     if not os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        torch.set_num_threads(fair_threads(rank, places))
+        torch.set_num_threads(fair_threads(rank, places, masters))
     return torch.get_num_threads()

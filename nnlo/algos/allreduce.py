@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nnlo.algos.base import CollectiveAlgorithm, Place, State, SyncEveryOptions
+from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.options import CompressOptions
 from nnlo.errors import OptionsError
 from nnlo.options import option
@@ -59,38 +60,18 @@ class AllreduceOptions(SyncEveryOptions, CompressOptions):
         return 0 if self.whole else math.ceil(mib * MIB)
 
 
-class Allreduce(CollectiveAlgorithm):
+class Allreduce(MeanGradient, CollectiveAlgorithm):
     """The step of the module's docstring."""
 
     sends_gradient = True
 
     def __init__(self, options: AllreduceOptions) -> None:
-        self.sync_every = options.sync_every
-        self.gradient_is_update = options.sync_every == 1
+        super().__init__(options.sync_every)
         self.codec, self.feedback = options.codec, options.feedback
         self.bucket_bytes = options.bucket_bytes
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
-        return {"sum": update, "samples": 0, "optimizer": place.build_optimizer(x)}
-
-    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
-        super().start(x, weights, state)
-        state["samples"] = 0
-
-    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
-        if self.gradient_is_update:
-            return
-        if state["samples"] == 0:
-            state["sum"].zero_()
-        state["sum"].add_(gradient, alpha=samples)
-        state["samples"] += samples
-
-    def send(self, x: Tensor, state: State) -> Tensor:
-        update: Tensor = state["sum"]
-        if not self.gradient_is_update:
-            update.div_(state["samples"])
-            state["samples"] = 0
-        return update
+        return {**self.summing(update), "optimizer": place.build_optimizer(x)}
 
     def apply(self, x: Tensor, merged: Tensor, state: State) -> None:
         state["optimizer"].step(x, merged)

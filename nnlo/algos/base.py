@@ -44,10 +44,11 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Update:
-    """A vector of shape (n,) and the samples behind it."""
+    """A vector of shape (n,) and the samples behind it; `workers` whose updates `combine` made it of."""
 
     vector: Tensor
     lineage: Lineage
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,12 @@ class ServerAlgorithm(Algorithm):
     @abstractmethod
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         """Take in the master's reply, shape (n,); with `pull_first` before `send`."""
+
+    # On a master between the workers and their head.
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        """One vector, shape (n,), that says to `merge` what these updates do together; they may be overwritten."""
+        return mean(updates)
 
     # On the master.
 

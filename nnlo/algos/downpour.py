@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nnlo.algos.base import Lineage, Place, ServerAlgorithm, ServerOptions, State, Update
+from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.options import CompressOptions
 from nnlo.errors import OptionsError
 from nnlo.optim import FlatOptimizer
@@ -92,16 +93,15 @@ class DownpourOptions(ServerOptions, CompressOptions):
         return [flag for flag, used in given.items() if used]
 
 
-class Downpour(ServerAlgorithm):
+class Downpour(MeanGradient, ServerAlgorithm):
     """The steps of the module's docstring."""
 
     reply_is_weights = True
     sends_gradient = True
 
     def __init__(self, options: DownpourOptions) -> None:
-        self.options = options
-        self.synchronous, self.sync_every = options.synchronous, options.sync_every
-        self.gradient_is_update = options.sync_every == 1
+        super().__init__(options.sync_every)
+        self.options, self.synchronous = options, options.synchronous
         self.codec, self.feedback = options.codec, options.feedback
         self.backup_workers = options.backup_workers
         self.most_late = 0 if options.backup_workers else options.max_staleness
@@ -115,28 +115,12 @@ class Downpour(ServerAlgorithm):
             )
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
-        return {"sum": update, "samples": 0}
-
-    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
-        super().start(x, weights, state)
-        state["samples"] = 0
+        return self.summing(update)
 
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
-        if self.gradient_is_update:
-            return
-        if state["samples"] == 0:
-            state["sum"].zero_()
-        state["sum"].add_(gradient, alpha=samples)
-        state["samples"] += samples
+        super().local(x, gradient, samples, state)
         if self.options.local_lr:
             x.add_(gradient, alpha=-self.options.local_lr)
-
-    def send(self, x: Tensor, state: State) -> Tensor:
-        update: Tensor = state["sum"]
-        if not self.gradient_is_update:
-            update.div_(state["samples"])
-            state["samples"] = 0
-        return update
 
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         if x.data_ptr() != reply.data_ptr():

@@ -86,6 +86,9 @@ class Easgd(ServerAlgorithm):
     def sent(self, x: Tensor, left: Tensor, state: State) -> None:
         x.sub_(left)
 
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        return total(updates)
+
     def init_master(self, w: Tensor, place: Place) -> State:
         if warning := self.options.instability(place.workers):
             LOG.warning("%s", warning)
@@ -93,13 +96,13 @@ class Easgd(ServerAlgorithm):
 
     def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
         for update in updates if not self.pull_first else ():
-            stretch(update.vector, w, state["alpha"])
+            stretch(update.vector, w, state["alpha"], update.workers)
         return total(updates)
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
         return w.add_(merged)
 
 
-def stretch(x: Tensor, w: Tensor, alpha: float) -> None:
-    """x <- alpha (x - w): the same bits at both ends."""
-    x.sub_(w).mul_(alpha)
+def stretch(x: Tensor, w: Tensor, alpha: float, workers: int = 1) -> None:
+    """x <- alpha (x - w): the same bits at both ends. x may be the sum of so many workers' weights."""
+    x.sub_(w, alpha=workers).mul_(alpha)

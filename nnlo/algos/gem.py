@@ -112,6 +112,9 @@ class Gem(ServerAlgorithm):
     def scale(self, factor: float, state: State) -> None:
         state["factor"] = factor
 
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        return total(updates)
+
     def init_master(self, w: Tensor, place: Place) -> State:
         return {}
 

@@ -53,23 +53,22 @@ BINNINGS = {"lin": linear_share, "exp": logarithmic_share}
 class BinnedVoteOptions(VoteOptions):
     """Binned votes (--mode vote)."""
 
-    num_bits: int = option(3, help=f"bits of a level, up to {MOST_BITS}", metavar="B", at_least=1)
+    num_bits: int = option(3, help=f"bits of a level, up to {MOST_BITS}", metavar="B", at_least=1, at_most=MOST_BITS)
     binning: str = option(
         "lin", help="how levels divide the range of a gradient: evenly, or by logarithms", choices=lambda: BINNINGS
     )
     decay_min: float = option(
-        0.3, help="what is left of the lower bound of a gradient from one step to the next", metavar="FACTOR", above=0.0
+        0.3,
+        help="what is left of the lower bound of a gradient from one step to the next",
+        metavar="FACTOR",
+        above=0.0,
+        at_most=1.0,
     )
-    decay_max: float = option(0.3, help="the same of its upper bound", metavar="FACTOR", above=0.0)
+    decay_max: float = option(0.3, help="the same of its upper bound", metavar="FACTOR", above=0.0, at_most=1.0)
     count_usages: bool = option(False, help="record how often each level was voted, and draw it")
 
     def check(self) -> None:
         super().check()
-        if self.num_bits > MOST_BITS:
-            raise OptionsError(f"--num-bits must be at most {MOST_BITS}, not {self.num_bits}")
-        for flag, decay in (("--decay-min", self.decay_min), ("--decay-max", self.decay_max)):
-            if decay > 1:
-                raise OptionsError(f"{flag} must be at most 1, not {decay}")
         if self.count_usages and self.num_bits > MOST_COUNTED_BITS:
             raise OptionsError(f"--count-usages is for --num-bits {MOST_COUNTED_BITS} or less: drop it, or lower those")
 

@@ -32,7 +32,9 @@ from nnlo.algos.base import (
     State,
     SyncEveryOptions,
     Update,
+    total,
 )
+from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
 from nnlo.optim import NO_CLIP
@@ -57,7 +59,7 @@ class VoteOptions(SyncEveryOptions):
     )
 
 
-class Voting(ServerAlgorithm, CollectiveAlgorithm):
+class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     """The steps of the module's docstring. most: K; zero: one of ZEROS; count: whether `report` tells of the votes."""
 
     synchronous = True
@@ -65,9 +67,8 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
     gathers = True
 
     def __init__(self, options: VoteOptions, most: int, zero: str, count: bool = False) -> None:
+        super().__init__(options.sync_every)
         self.pattern = Pattern(options.exchange)
-        self.sync_every = options.sync_every
-        self.gradient_is_update = options.sync_every == 1
         self.levels, self.zero, self.count = LevelSettings(most=most, zeros=zero == "zero"), zero, count
 
     def wire(self, layout: Layout) -> Levels:
@@ -88,26 +89,11 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         counts = place.index == 1 and self.pattern is Pattern.COLLECTIVE
-        return {"sum": update, "samples": 0, **self.memory(x), **self.replica(x, place, counts)}
-
-    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
-        super().start(x, weights, state)
-        state["samples"] = 0
-
-    def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
-        if self.gradient_is_update:
-            return
-        if state["samples"] == 0:
-            state["sum"].zero_()
-        state["sum"].add_(gradient, alpha=samples)
-        state["samples"] += samples
+        return {**self.summing(update), **self.memory(x), **self.replica(x, place, counts)}
 
     def send(self, x: Tensor, state: State) -> Tensor:
         """Levels; a gradient that is not finite stays as it is, so that it is refused, and leaves no trace."""
-        update: Tensor = state["sum"]
-        if not self.gradient_is_update:
-            update.div_(state["samples"])
-            state["samples"] = 0
+        update = super().send(x, state)
         if math.isfinite(update.sum().item()) or bool(torch.isfinite(update).all()):
             self.vote(update, state)
             fill_zeros(update, self.zero, (state["seed"], state["index"], state["steps"]))
@@ -116,7 +102,10 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         self.apply(x, reply, state)
 
-    # On the master.
+    # On a master.
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        return total(updates)
 
     def init_master(self, w: Tensor, place: Place) -> State:
         return self.replica(w, place, counts=True)
@@ -139,7 +128,8 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         }
 
     def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
-        vote = rounded_mean([update.vector for update in updates], self.levels.most)
+        voters = sum(update.workers for update in updates)
+        vote = rounded_mean([update.vector for update in updates], self.levels.most, voters)
         fill_zeros(vote, self.zero, (state["seed"], 0, state["steps"]))
         return vote
 
@@ -160,19 +150,19 @@ class Voting(ServerAlgorithm, CollectiveAlgorithm):
         return {"usages": {str(level): counts[level + most] for level in used}}
 
 
-def rounded_mean(votes: Sequence[Tensor], most: int) -> Tensor:
+def rounded_mean(votes: Sequence[Tensor], most: int, voters: int) -> Tensor:
     """The mean of whole numbers up to `most`, each of shape (n,), rounded away from 0; exactly, whatever the order.
 
-    The votes are overwritten. The quotient of two whole numbers is rounded to one by mistake only where their sum
-    is too large for the type.
+    A vote may be the sum of several voters', of whom there are so many in all; the votes are overwritten. The
+    quotient of two whole numbers is rounded to one by mistake only where their sum is too large for the type.
     """
     kind = votes[0].dtype
-    exact = most * len(votes) * torch.finfo(kind).eps <= 2
-    total = votes[0] if exact else votes[0].to(torch.float64)
+    exact = most * voters * torch.finfo(kind).eps <= 2
+    summed = votes[0] if exact else votes[0].to(torch.float64)
     for vote in votes[1:]:
-        total.add_(vote)
-    total.div_(len(votes))
-    return total.abs().ceil_().copysign_(total).to(kind)
+        summed.add_(vote)
+    summed.div_(voters)
+    return summed.abs().ceil_().copysign_(summed).to(kind)
 
 
 def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:

@@ -23,6 +23,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "idle": (),
     "step": ("version", "updates", "samples", "staleness"),
     "validation wait": (),
+    "team wait": (),
 }
 ASIDE_VALUES = ("samples",)
 

@@ -38,7 +38,7 @@ def mean_abs(part: Tensor) -> float:
 
 
 def norm(part: Tensor) -> float:
-    """The root of sum x^2, or the largest number that the type has where that is less."""
+    """The root of sum x^2, never below max |x|, or the largest number that the type has where that is less."""
     info, squares = torch.finfo(part.dtype), torch.dot(part, part).item()
     if info.tiny / info.eps < squares < math.inf:
         return math.sqrt(squares)

@@ -54,10 +54,10 @@ class Qsgd(ScaledLevels[QsgdOptions]):
         pack(self._codes, self.bits, packed)
 
     def round(self, block: Tensor, scale: float, codes: Tensor, random: np.random.Generator) -> None:
-        """The codes of one block, `half` for 0."""
+        """The codes of one block, `half` for 0; no |x| is above `half`, since no norm is below its largest element."""
         x = block.div(scale).mul_(self.half)
         whole = torch.floor(x)
         draws = torch.empty_like(x)
         random.random(dtype=draws.numpy().dtype, out=draws.numpy())
         one_more = x.sub_(whole).sub_(draws).ceil_()
-        keep(whole.add_(one_more).add_(self.half).clamp_(0, 2 * self.half), codes)
+        keep(whole.add_(one_more).add_(self.half), codes)

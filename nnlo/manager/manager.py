@@ -39,7 +39,9 @@ class MPIManager:
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
     `data`, or with `val_data`; train_split instead trains on that share of the samples and validates on the
     rest. shuffle_buffer: samples that are shuffled together, None for what fits into 32 MiB.
-    num_masters, num_processes: 1 is the only value of either that works now.
+    num_masters: above 1, rank 0 is the head of num_masters - 1 others, which share the workers; num_processes: the
+    ranks of each worker, which compute a part of every batch each; team_backend: "mpi", or "gloo" or "nccl" of
+    torch.distributed, is what those add up their gradients with.
     early_stopping: as "val_loss,~<,4"; target_metric: as "val_acc,>,0.97". schedule: of the learning rate, by
     name, as a `nnlo.optim.Schedule`, or a function from the epoch to a factor.
     output: the folder for the run's files, None for none; trial_name: in their names, None for a time stamp.
@@ -86,14 +88,15 @@ class MPIManager:
         verbose: bool = False,
         timeline: bool = False,
         monitor: float | None = None,
+        team_backend: str = "mpi",
         arguments: dict[str, Any] | None = None,
     ) -> None:
-        check_ranks(num_masters, num_processes)
         check_kinds(data, val_data, algo, model_builder, callbacks)
         check_seed(seed)
         check_basics(num_epochs, shuffle_buffer, max_bad_updates)
         check_split(train_split, val_list, val_data)
         self.world = choose_world(comm, wait)
+        topology = check_ranks(self.world, algo, num_masters, num_processes, team_backend)
         self.train_list, self.val_list = train_list, val_list
         self.job = Job(
             data=data,
@@ -106,6 +109,8 @@ class MPIManager:
             loss=algo.loss,
             metrics=algo.metrics,
             epochs=num_epochs,
+            topology=topology,
+            team_backend=team_backend,
             seed=seed,
             validate_every=algo.validate_every,
             shuffle_buffer=shuffle_buffer,
@@ -118,7 +123,14 @@ class MPIManager:
         )
         rules = stopping_rules(early_stopping, target_metric)
         own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}
-        self.arguments = {**(arguments or {}), **algo.record(), **own, **{rule.name: str(rule) for rule in rules}}
+        ranks = {"n_masters": num_masters, "n_processes": num_processes, "team_backend": team_backend}
+        self.arguments = {
+            **(arguments or {}),
+            **algo.record(),
+            **own,
+            **ranks,
+            **{rule.name: str(rule) for rule in rules},
+        }
         self.callbacks = Callbacks([*callbacks, *rules]).callbacks
         wanted = Wanted(save_model, report, timeline, checked_formats(export))
         wanted.check_folder(output)

@@ -23,8 +23,13 @@ from nnlo.roles.evaluation import evaluated
 from nnlo.roles.exporting import tried_exports
 from nnlo.roles.measuring import measured
 from nnlo.roles.patterns import ROLES, AtRankZero
+from nnlo.roles.peer import Peer
+from nnlo.roles.relay import Relay
 from nnlo.roles.setup import Setup, prepare
+from nnlo.roles.sharing import Member
+from nnlo.roles.worker import Worker
 from nnlo.threads import Place, own_place, set_threads
+from nnlo.topology import Role
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.export import Exports
 from nnlo.training.history import History, begin_history, named, outcome
@@ -72,7 +77,7 @@ class Run:
             if transport.rank:
                 await self._work(transport, job, setup, places[transport.rank][0])
                 return None
-            LOG.info("%s", self._begin_line(setup, transport.size - 1))
+            LOG.info("%s", self._begin_line(setup))
             history = self._begin_history(transport.peers, setup, places, threads)
             try:
                 return await Leading(manager, transport, job, setup, exports).run(history)
@@ -88,7 +93,8 @@ class Run:
     def _threads(self, transport: Transport, places: Sequence[Place]) -> int:
         if isinstance(self._manager.world, VirtualWorld):
             return torch.get_num_threads()
-        return set_threads(transport.rank, places)
+        masters = [node.rank for node in self._manager.job.topology.nodes if not node.worker]
+        return set_threads(transport.rank, places, masters)
 
     def _check_callbacks(self, setup: Setup) -> None:
         names = self._manager.job.metric_names
@@ -104,18 +110,21 @@ class Run:
     async def _work(self, transport: Transport, job: Job, setup: Setup, host: str) -> None:
         whose = {"rank": transport.id}
         LOG.info("begins on %s, torch threads: %d", host, torch.get_num_threads(), extra=whose)
-        await ROLES[job.algorithm.pattern].other(transport, job, setup).run()
+        await role_of(transport, job, setup).run()
+        if setup.team:
+            setup.team.close()
         LOG.info("done", extra=whose)
         if job.worker_accuracy:
-            found = await everywhere(transport, partial(measured, job, setup))
-            await share(transport, [str(transport.id), found])
+            trains = job.topology.nodes[transport.rank].role is Role.WORKER
+            found = await everywhere(transport, partial(measured, job, setup) if trains else lambda: None)
+            await share(transport, [str(transport.id), found] if trains else None)
         await self._manager.observation.end(transport)
         await agree(transport, None)
 
-    def _begin_line(self, setup: Setup, workers: int) -> str:
+    def _begin_line(self, setup: Setup) -> str:
         """What is about to run."""
         alone = isinstance(self._manager.world, LocalWorld)
-        ranks = "one process (for more: mpirun -np 3 ...)" if alone else f"a master and {workers} workers"
+        ranks = "one process (for more: mpirun -np 3 ...)" if alone else str(self._manager.job.topology)
         samples = f"{setup.intake.samples:,} training samples"
         if setup.validation and setup.validation.samples:
             samples += f", {setup.validation.samples:,} to validate on"
@@ -142,6 +151,15 @@ class Run:
         )
 
 
+def role_of(transport: Transport, job: Job, setup: Setup) -> Worker | Peer | Relay | Member:
+    """What this rank does, other than rank 0."""
+    if setup.crew is None:
+        return Member(transport, job, setup)
+    if job.topology.nodes[transport.rank].role is Role.MASTER:
+        return Relay(setup.crew, job, setup)
+    return ROLES[job.algorithm.pattern].other(setup.crew, job, setup)
+
+
 async def on_master(transport: Transport, work: Callable[[], Any]) -> Any:
     """Do `work` on rank 0; all ranks raise what it raises. Its result there, None elsewhere."""
     return await everywhere(transport, work if transport.rank == 0 else lambda: None)
@@ -163,7 +181,8 @@ class Leading:
         progress = [Progress(job.epochs, self._setup.intake.samples)] if manager.verbose else []
         callbacks = Callbacks([*manager.callbacks, log, *progress])
         callbacks.set_manager(manager)
-        master = ROLES[job.algorithm.pattern].rank_zero(transport, job, self._setup, callbacks, manager, history)
+        crew = self._setup.crew or transport
+        master = ROLES[job.algorithm.pattern].rank_zero(crew, job, self._setup, callbacks, manager, history)
         manager.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
         callbacks.on_epoch_begin(0, {})
@@ -185,7 +204,7 @@ class Leading:
         self._keep(failed=master.failure is not None)
         if self._job.worker_accuracy:
             await agree(self._transport, None)
-            history["workers"] = dict((await share(self._transport, None))[1:])
+            history["workers"] = dict(filter(None, await share(self._transport, None)))
         figures, spans = await self._manager.observation.end(self._transport)
         history.update(figures)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nnlo.comm.base import Channel, Send
-from nnlo.comm.messages import Header
+from nnlo.comm.tables import Opening
 from nnlo.flat import Arena
 
 #: Arenas that nothing is leaving from, kept for the next time that one is needed.
@@ -22,7 +22,7 @@ class Pinned:
     """An arena, the header in it, the messages that are leaving from it, and how many are `owed` from it yet."""
 
     arena: Arena
-    header: Header | None = None
+    header: Opening | None = None
     sends: list[Send] = field(default_factory=list)
     owed: int = 0
 
@@ -56,7 +56,7 @@ class Ring:
         """It may be used again once nothing is leaving from it."""
         self._spare.append(pinned)
 
-    def send(self, channel: Channel, header: Header, pinned: Pinned) -> None:
+    def send(self, channel: Channel, header: Opening, pinned: Pinned) -> None:
         """Send one that was given back, with this header; several that say the same leave from the same memory."""
         pinned.owed = max(0, pinned.owed - 1)
         if pinned.header != header and pinned.leaving():
@@ -98,14 +98,14 @@ class Centre(Ring):
         self.back(self._current)
         self._current = fresh
 
-    def send_current(self, channel: Channel, header: Header) -> None:
+    def send_current(self, channel: Channel, header: Opening) -> None:
         """Send the weights, from where they lie; replies that say the same leave from the same memory."""
         if self._current.header != header and self._current.leaving():
             self._move()
         leave(channel, header, self._current)
 
 
-def leave(channel: Channel, header: Header, pinned: Pinned) -> None:
+def leave(channel: Channel, header: Opening, pinned: Pinned) -> None:
     if pinned.header != header:
         header.write(pinned.arena.storage.numpy().data)
         pinned.header = header

@@ -16,6 +16,7 @@ from nnlo.data.base import Data
 from nnlo.data.check import Report, Values, check_file, check_generator, same_forms
 from nnlo.errors import DataError
 from nnlo.roles.trial import Trial
+from nnlo.topology import Role, Topology
 from nnlo.training.job import Job
 
 
@@ -30,7 +31,7 @@ async def check_job(transport: Transport, job: Job, named: Job) -> list[str]:
         parts.append(("--val-data", job.val_data, job.val_files, named.val_files))
     lines, wrong, total = [], 0, 0
     for flag, data, files, names in parts:
-        found = await check_part(transport, copy.copy(data), files, names, trial)
+        found = await check_part(transport, job.topology, copy.copy(data), files, names, trial)
         samples = sum(one.samples for one in found)
         lines += [f"{flag}: {samples} samples", *map(str, found)]
         wrong, total = wrong + sum(one.wrong for one in found) + (samples == 0), total + len(found)
@@ -42,25 +43,30 @@ async def check_job(transport: Transport, job: Job, named: Job) -> list[str]:
 
 
 async def check_part(
-    transport: Transport, data: Data, files: list[str], names: list[str], trial: Trial
+    transport: Transport, topology: Topology, data: Data, files: list[str], names: list[str], trial: Trial
 ) -> list[Report]:
     """Reports on what one list, or the workers' generators, hold."""
     if data.makes_batches:
-        return await check_generators(transport, data, files, trial)
+        return await check_generators(transport, topology, data, files, trial)
     own = list(zip(files, names, strict=True))[transport.rank :: transport.size]
     mine = await everywhere(transport, lambda: [check_file(data, file, name, trial) for file, name in own])
     told = await share(transport, [dataclasses.asdict(one) for one in mine])
     return same_forms([restored(told[i % transport.size][i // transport.size]) for i in range(len(files))])
 
 
-async def check_generators(transport: Transport, data: Data, files: list[str], trial: Trial) -> list[Report]:
+async def check_generators(
+    transport: Transport, topology: Topology, data: Data, files: list[str], trial: Trial
+) -> list[Report]:
     """One epoch on each worker; of one that reads no files, and that all would take in turn, the first worker's."""
-    data.worker, data.num_workers = max(0, transport.rank - 1), transport.size - 1
+    node = topology.nodes[transport.rank]
+    data.worker, data.num_workers = max(0, node.worker - 1), topology.workers
     data.file_names = files[data.worker :: data.num_workers]
     data.reads_files = False
-    mine = await everywhere(transport, partial(check_generator, data, trial) if transport.rank else lambda: None)
+    looks = node.role is Role.WORKER
+    mine = await everywhere(transport, partial(check_generator, data, trial) if looks else lambda: None)
     alone = mine is not None and not data.reads_files and not data.shards_itself
-    told = (await share(transport, [dataclasses.asdict(mine) if mine else None, alone]))[1:]
+    all_told = await share(transport, [dataclasses.asdict(mine) if mine else None, alone])
+    told = [all_told[lead] for lead in topology.leads]
     return [restored(one) for one, _ in (told[:1] if told[0][1] else told)]
 
 

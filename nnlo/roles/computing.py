@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.base import Transport
+from nnlo.data.dealing import Range
 from nnlo.data.feed import Batch
 from nnlo.flat import Arena, Flat
 from nnlo.model import GradientStep, ScaledStep
@@ -53,18 +54,33 @@ class Computing:
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
         self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype))
 
+    def add(self, dealt: Range) -> None:
+        """A range of batches to compute, after those that are there."""
+        self.prefetch.add(dealt)
+
+    async def next(self) -> Batch | None:
+        """The next batch; None where the rank's own generator has ended."""
+        return await self.prefetch.next()
+
+    async def end(self) -> None:
+        """There is no more to compute."""
+
+    async def one(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
+        """The gradient of one batch."""
+        await self._transport.compute(partial(self._compute, batch, before, after), batch.samples)
+
     async def work(self, most: int, before: Callable[[int], None], after: Callable[[int], None]) -> Work:
         """Gradients of at most `most` batches of one range; `before` and `after` each, with its samples."""
         self._sums.zero_()
         first = self.prefetch.ranges[0]
         done = Work(first.epoch, first.first)
         while done.count < min(most, first.count):
-            batch = await self.prefetch.next()
+            batch = await self.next()
             if batch is None:
                 done.ended = True
                 break
             began = self._transport.clock()
-            await self._transport.compute(partial(self._compute, batch, before, after), batch.samples)
+            await self.one(batch, before, after)
             done.busy += self._transport.clock() - began
             self._transport.trace.add("compute", began, batch.samples)
             done.samples, done.count = done.samples + batch.samples, done.count + 1

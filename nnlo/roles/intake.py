@@ -19,6 +19,7 @@ from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
 from nnlo.errors import DataError, OptionsError
 from nnlo.roles.inspect import Sample, alike, count_files, first_batch, first_rows
+from nnlo.topology import Node
 from nnlo.training.job import BUFFER_BYTES, Job
 from nnlo.training.seeds import Purpose, derived
 
@@ -58,7 +59,7 @@ class Intake:
 async def training_intake(transport: Transport, job: Job) -> Intake:
     """How this job's training data are dealt. Raises the same DataError on every rank."""
     data = copy.copy(job.data)
-    data.worker, data.num_workers = max(0, transport.rank - 1), transport.size - 1
+    data.worker, data.num_workers = max(0, job.topology.nodes[transport.rank].worker - 1), job.topology.workers
     if data.makes_batches:
         return await from_generator(transport, job, data)
     data.file_names = job.train_files
@@ -76,17 +77,19 @@ async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
     feed = partial(SampleFeed, data, index, shuffle)
-    part = share_of(transport, data, index, InOrder.of(index.samples, data.batch_size, shuffle.buffer))
+    part = share_of(
+        job.topology.nodes[transport.rank], data, index, InOrder.of(index.samples, data.batch_size, shuffle.buffer)
+    )
     return Intake(index.samples, (shuffle.batches,), grain, sample, feed, part, data.preloading * grain, held_out)
 
 
-def share_of(transport: Transport, data: Data, index: Index, order: InOrder) -> Part:
-    """All training samples for the master; for a worker one of as many equal parts as there are workers.
+def share_of(node: Node, data: Data, index: Index, order: InOrder) -> Part:
+    """All training samples for a master; for a worker one of as many equal parts as there are workers.
 
     They are read by a copy of `data`: threads may still be reading ahead by the other one.
     """
     first, stop = 0, order.batches
-    if transport.rank:
+    if node.worker:
         first, stop = (order.batches * place // data.num_workers for place in (data.worker, data.worker + 1))
     return Part(partial(SampleFeed, copy.copy(data), index, order), first, stop)
 
@@ -130,16 +133,17 @@ async def from_generator(transport: Transport, job: Job, data: Data) -> Intake:
     """Each worker makes its own batches; how many samples an epoch has is counted once, here."""
     await agree(transport, refusal(job, data))
     data.file_names = job.train_files[data.worker :: data.num_workers]
-    look = partial(look_at_generator, data, bool(job.train_files))
-    sample, in_turn, count = await everywhere(transport, look if transport.rank else lambda: (None, False, 0))
-    told: list[tuple[bool, int]] = (await share(transport, [in_turn, count]))[1:]
+    look, trains = partial(look_at_generator, data, bool(job.train_files)), job.topology.nodes[transport.rank].worker
+    sample, in_turn, count = await everywhere(transport, look if trains else lambda: (None, False, 0))
+    all_told: list[tuple[bool, int]] = await share(transport, [in_turn, count])
+    told = [all_told[lead] for lead in job.topology.leads]
     samples = told[0][1] if told[0][0] else sum(count for _, count in told)
     if samples < 1:
         fault = f"generate_data() of {type(data).__name__} yields no sample: it must yield (x, y) batches"
         await agree(transport, DataError(fault))
     turn = (data.worker, data.num_workers) if in_turn else (0, 1)
     own = partial(GeneratorFeed, copy.copy(data), turn=turn)
-    part = Part(own if transport.rank else partial(GeneratorFeed, of_all(data, job)))
+    part = Part(own if trains else partial(GeneratorFeed, of_all(data, job)))
     return Intake(samples, (UNBOUNDED,) * len(told), 1, sample, partial(GeneratorFeed, data, turn=turn), part)
 
 

@@ -40,8 +40,8 @@ class Judge:
         self._bad += 1
         if self._bad.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log
             LOG.warning("an update of rank %d is inf or nan and refused: %d until now", peer, self._bad)
-        if self._in_a_row >= self._most_bad:
+        if self._in_a_row == self._most_bad:
             self.failure = (
-                f"{self._in_a_row} updates in a row were inf or nan, the last from rank {peer}: lower --lr, "
-                "or look for such values in the data"
+                f"{self._in_a_row} updates in a row were inf or nan, the last from rank {peer}: "
+                "lower the learning rate, or look for such values in the data"
             )

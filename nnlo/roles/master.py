@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nnlo.algos import Lineage
 from nnlo.comm.base import Channel, Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
-from nnlo.flat import HEADER_BYTES
 from nnlo.logs import LOG
 from nnlo.roles.account import Account
-from nnlo.roles.centre import Pinned
+from nnlo.roles.answers import QUESTIONS, Answer, Answers
 from nnlo.roles.judge import Judge
+from nnlo.roles.links import Link, links_of
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
-from nnlo.roles.prefetch import DEPTH
 from nnlo.roles.quorum import Quorum
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, Stepper
 from nnlo.roles.wires import Wires
-from nnlo.roles.worker import EXCHANGE
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.history import History
 from nnlo.training.job import Job
 from nnlo.training.record import Recorder
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a worker is owed: `nbytes` of the centre, or of what a step left for it; the clock that it goes by."""
-
-    kind: Kind
-    nbytes: int
-    clock: int | None = None
-    pinned: Pinned | None = None
-
-
 class Master:
     """The loop of the master of a server algorithm.
 
     Each worker has at most one message here: it is `pending` until a step takes it in, then the worker
-    is `parked` until there is an answer. An asynchronous step takes one update; a synchronous one takes
+    waits among the `answers`. An asynchronous step takes one update; a synchronous one takes
     those of all workers that still have batches in the epoch. `strangers` have not said hello yet.
     """
 
@@ -51,11 +38,11 @@ class Master:
         self, transport: Transport, job: Job, setup: Setup, callbacks: Callbacks, owner: Owner, history: History
     ) -> None:
         self.transport, self.algorithm, self.job = transport, job.server, job
-        workers, samples = transport.peers[1:], setup.intake.samples
-        wires = Wires(job.server, setup.layout, len(job.metric_names))
-        self.channels = {peer: transport.channel(peer, EXCHANGE, wires.update_bytes) for peer in workers}
-        self._peer_of = {channel: peer for peer, channel in self.channels.items()}
-        self.inbox = {peer: wires.update(channel.incoming) for peer, channel in self.channels.items()}
+        tree, samples = job.topology.crew, setup.intake.samples
+        wires = Wires(job.server, setup.layout, len(job.metric_names), tree.behind)
+        self.links = links_of(transport, tree, wires)
+        self._link_to = dict(self.links)
+        self._link_of, workers = {link.channel: link for link in self.links.values()}, list(self.links)
         place = job.place(0, len(workers), setup.layout, setup.groups)
         self.stepper = Stepper(transport.storage, wires, job.server, place)
         self._began, self._samples = transport.clock(), samples
@@ -73,11 +60,9 @@ class Master:
             evenly=not job.server.backup_workers, most_ahead=setup.intake.ahead,
         )  # fmt: skip
         self.quorum = Quorum(job.server, self.dealer.outstanding)
-        self._low_water = max(2 * unit, DEPTH)
-        self._weights_bytes, self._reply_bytes = wires.weights_bytes, wires.reply_bytes
+        self.answers = Answers(transport, job.server, self.dealer, self.stepper, self.recorder, self.links, wires)
         self.clock = self.batches = 0
         self.pending: dict[int, Header] = {}
-        self.parked: dict[int, Answer] = {}
         self.strangers = set(workers)
         self.stopping = False
         self.failure: NnloError | None = None
@@ -93,11 +78,12 @@ class Master:
 
     async def run(self) -> None:
         """Serve until every worker has left."""
-        for channel in self.channels.values():
+        for channel in self._link_of:
             channel.post()
-        while self.channels:
+        while self.links:
             began = self.transport.trace.now()
-            ready = await self.transport.wait([*self.channels.values(), *self.milestones.sources()])
+            heard = dict.fromkeys(link.channel for link in self.links.values())
+            ready = await self.transport.wait([*heard, *self.milestones.sources()])
             self.transport.trace.add("idle", began)
             for source in ready:
                 await self.handle(source)
@@ -113,19 +99,25 @@ class Master:
         if not isinstance(source, Channel):
             self.milestones.collect()
             return
-        self.take(self._peer_of[source])
+        self.take(self._link_of[source])
         while step := self.next_step():
             await self.apply(step)
         self.serve()
 
-    def take(self, peer: int) -> None:
-        """Take in what a worker sent."""
+    def take(self, link: Link) -> None:
+        """Take in a message."""
         try:
-            header = self.channels[peer].take()
+            headers = link.take()
         except PeerLost as lost:
             LOG.warning("%s: others take over what it had not done", lost)
-            self.leave(peer)
+            for peer in list(link.workers):
+                self.leave(peer)
             return
+        for peer, header in headers.items():
+            self.hear(peer, header)
+
+    def hear(self, peer: int, header: Header) -> None:
+        """Take in what a worker sent."""
         if header.kind is Kind.UPDATE:
             self.take_update(peer, header)
         elif header.kind is Kind.BYE:
@@ -133,14 +125,10 @@ class Master:
             self.leave(peer)
         elif header.kind in QUESTIONS:
             self.strangers.discard(peer)
-            self.channels[peer].post()
-            self.parked[peer] = self.answer(QUESTIONS[header.kind])
+            self.links[peer].settle(peer)
+            self.answers.parked[peer] = self.answers.answer(QUESTIONS[header.kind])
         else:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
-
-    def answer(self, kind: Kind | None) -> Answer:
-        """The centre's weights, as a reply or to start from; None for a range of batches alone."""
-        return Answer(kind, self._weights_bytes) if kind else Answer(Kind.REPLY, HEADER_BYTES)
 
     def take_update(self, peer: int, header: Header) -> None:
         if header.count:
@@ -153,11 +141,9 @@ class Master:
 
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""
-        del self.channels[peer]
+        self.links.pop(peer).leave(peer)
         self.strangers.discard(peer)
-        answer = self.parked.pop(peer, None)
-        if answer and answer.pinned:
-            answer.pinned.owed -= 1
+        self.answers.drop(peer)
         self.dealer.lose(peer)
 
     def next_step(self) -> list[int]:
@@ -165,16 +151,21 @@ class Master:
         if self.algorithm.backup_workers:
             late = [peer for peer, header in self.pending.items() if not self.stepper.accepts(peer, header)]
             if late:
-                return late
-        return self.quorum.next(self.pending, self.channels, self.strangers)
+                return self.together(late)
+        return self.together(self.quorum.next(self.pending, self.links, self.strangers))
+
+    def together(self, step: list[int]) -> list[int]:
+        """These workers, and those whose updates are combined with theirs."""
+        links = [self._link_to[peer] for peer in step]
+        return step + [peer for peer in self.pending if peer not in step and self._link_to[peer] in links]
 
     async def apply(self, step: Sequence[int]) -> None:
         """One step of the centre; the workers are answered before it is accounted for, unless it is a milestone."""
         headers = {peer: self.pending.pop(peer) for peer in step}
         if self.stopping:
-            self.release({peer: self.unmoved(header) for peer, header in headers.items()})
+            self.release({peer: self.answers.unmoved(header) for peer, header in headers.items()})
             return
-        arrived = [Arrived(p, h, self.inbox[p], self.inbox[p].sums.tolist()) for p, h in headers.items()]
+        arrived = [self.arrived(peer, header) for peer, header in headers.items()]
         before = self.clock
         self.clock += sum(header.samples for header in headers.values())
         self.batches += sum(header.count for header in headers.values())
@@ -191,6 +182,10 @@ class Master:
             self.stopping |= await self.milestones.reach(self.clock, self.batches, self.finished)
             self.release(answers)
 
+    def arrived(self, peer: int, header: Header) -> Arrived:
+        link = self._link_to[peer]
+        return Arrived(peer, link.counted(peer, header), link.arena, link.sums(peer))
+
     def step(
         self, good: Sequence[Arrived], headers: dict[int, Header], clock: int
     ) -> tuple[list[Lineage], dict[int, Answer | None]]:
@@ -199,23 +194,15 @@ class Master:
         Where updates came from, and how all who sent one are answered.
         """
         if not good:
-            return [], {peer: self.unmoved(header) for peer, header in headers.items()}
+            return [], {peer: self.answers.unmoved(header) for peer, header in headers.items()}
         began = self.transport.trace.now()
         self.stepper.scale(self.job.factor(clock, self._samples))
         taking = headers if self.algorithm.lockstep else [one.peer for one in good]
-        lineages, pinned = self.stepper.step(good, len(self.channels), len(taking))
+        lineages, pinned = self.stepper.step(good, len(self.links), len(taking))
         samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
         self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
-        moved = Answer(Kind.REPLY, self._reply_bytes, clock if self.algorithm.lockstep else None, pinned)
-        answer = None if self.algorithm.pull_first else moved
-        return lineages, {p: answer if p in taking else self.unmoved(header) for p, header in headers.items()}
-
-    def unmoved(self, header: Header) -> Answer | None:
-        """How an update is answered that was not part of a step; None where its sender expects nothing."""
-        if self.algorithm.pull_first and header.nbytes > HEADER_BYTES:
-            return None
-        fresh = self.algorithm.reply_is_weights or (header.samples and not self.algorithm.lockstep)
-        return self.answer(Kind.WEIGHTS if fresh else None)
+        moved, unmoved = self.answers.moved(pinned, clock), self.answers.unmoved
+        return lineages, {peer: moved if peer in taking else unmoved(header) for peer, header in headers.items()}
 
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""
@@ -224,61 +211,13 @@ class Master:
     def release(self, answers: dict[int, Answer | None]) -> None:
         """Make room for these workers' next messages, and answer those who are owed something."""
         for peer, answer in answers.items():
-            if peer in self.channels:
-                self.channels[peer].post()
+            if peer in self.links:
+                self.links[peer].settle(peer)
                 if answer:
-                    self.parked[peer] = answer
+                    self.answers.parked[peer] = answer
         self.serve()
 
     def serve(self) -> None:
-        """Answer the parked workers that there is an answer for."""
-        if self.algorithm.synchronous and (self.strangers or self.silent()):
-            return
-        moved = True
-        while moved:  # in lockstep, one who has no batch is answered once another one has
-            moved = False
-            for peer in sorted(self.parked):
-                if self.reply(peer, self.parked[peer]):
-                    del self.parked[peer]
-                    moved = self.algorithm.lockstep
-
-    def silent(self) -> bool:
-        """Whether a worker is about to ask for its share of an epoch, which goes by rank and not by who asks first."""
-        heard = self.parked.keys() | self.pending.keys()
-        return self.algorithm.pull_first and any(
-            peer not in heard and not self.dealer.outstanding(peer) for peer in self.channels
-        )
-
-    def reply(self, peer: int, answer: Answer) -> bool:
-        """Send what is owed and perhaps a range, or stop; False where the worker has to wait."""
-        if self.stopping or self.finished:
-            self.channels[peer].send(Header(Kind.STOP), self.transport.storage(HEADER_BYTES))
-            return True
-        outstanding = self.dealer.outstanding(peer)
-        dealt = self.dealer.grant(peer) if outstanding < self._low_water + self.dealer.ahead(peer) else None
-        if not outstanding and dealt is None and not (self.algorithm.lockstep and self.dealer.busy):
-            return False
-        if dealt:
-            LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
-        self.send(peer, answer, dealt or Range(0, 0, 0))
-        return True
-
-    def send(self, peer: int, answer: Answer, dealt: Range) -> None:
-        clock = self.clock if answer.clock is None else answer.clock
-        header = Header(
-            answer.kind, version=self.stepper.version, samples=clock, nbytes=answer.nbytes,
-            epoch=dealt.epoch, first=dealt.first, count=dealt.count,
-        )  # fmt: skip
-        channel, centre = self.channels[peer], self.stepper.centre
-        if answer.pinned:
-            self.stepper.send(channel, header, answer.pinned)
-        elif answer.nbytes > HEADER_BYTES:
-            centre.send_current(channel, header)
-            self.stepper.answered(peer)
-        else:
-            channel.send(header, self.transport.storage(HEADER_BYTES))
-        self.recorder.replied(peer, header.nbytes)
-
-
-#: What workers ask for, and what they are answered; None for a range of batches alone.
-QUESTIONS: dict[Kind, Kind | None] = {Kind.HELLO: Kind.WEIGHTS, Kind.REQUEST: Kind.REPLY, Kind.IDLE: None}
+        """Answer those workers that there is an answer for."""
+        if not (self.algorithm.synchronous and self.strangers):
+            self.answers.serve(self.clock, self.stopping, self.pending)

@@ -18,11 +18,12 @@ from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range, even_share
 from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.roles.buckets import Buckets
-from nnlo.roles.computing import Computing, Work, finite
+from nnlo.roles.computing import Work, finite
 from nnlo.roles.marks import Marks
 from nnlo.roles.reducing import reducing, whole
 from nnlo.roles.round import Round, Told, record_size
 from nnlo.roles.setup import Setup
+from nnlo.roles.sharing import computing
 from nnlo.training.job import Job
 
 MASTER = 0
@@ -55,7 +56,7 @@ class Rounds:
         self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
         self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
         self.sums = torch.zeros(sums, dtype=torch.float64)
-        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
+        self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
         place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
         self.state = self.algorithm.init(self.x, self.update, place)
         buckets = self.buckets(setup)
@@ -71,9 +72,12 @@ class Rounds:
         self.channel: Channel | None = None
 
     def buckets(self, setup: Setup) -> Buckets | None:
-        """Parts of the gradient that are reduced early, where that can be: in fp16 a gradient may be computed twice."""
+        """Parts of the gradient that are reduced early, where that can be.
+
+        In fp16 a gradient may be computed twice, and that of a team is whole after the backward pass alone.
+        """
         nbytes = self.algorithm.bucket_bytes
-        if not nbytes or self.workers.size == 1 or self.job.amp is torch.float16:
+        if not nbytes or self.workers.size == 1 or self.job.amp is torch.float16 or setup.team:
             return None
         reduce = self.workers.allreduce
         return Buckets(setup.module, setup.layout, self.gradient, self.up.buffers, reduce, nbytes)
@@ -85,12 +89,13 @@ class Rounds:
             self.deal(epoch + 1)
             if not await self.epoch(epoch):
                 break
+        await self.computing.end()
 
     def deal(self, epoch: int) -> None:
         """This worker's batches of an epoch, from now on read ahead."""
         first, stop = self.share
         if stop > first and epoch < self.job.epochs:
-            self.computing.prefetch.add(Range(epoch, first, stop - first))
+            self.computing.add(Range(epoch, first, stop - first))
 
     def has_batches(self, epoch: int) -> bool:
         """Whether this worker has a batch left in that epoch, as far as it knows."""

@@ -14,9 +14,11 @@ class Quorum:
         self._algorithm, self._busy = algorithm, busy
 
     def next(self, pending: Collection[int], present: Collection[int], strangers: Collection[int]) -> list[int]:
-        """The workers of the next step, out of those whose update is `pending`; none where it has to wait."""
+        """The workers of the next step, out of those whose update is `pending`; none where it has to wait.
+
+        A synchronous one waits for all who have batches, but for the backup workers.
+        """
         if not self._algorithm.synchronous:
             return list(pending)[:1]
         awaited = [peer for peer in present if peer not in pending and (self._algorithm.lockstep or self._busy(peer))]
-        spared = min(self._algorithm.backup_workers, len(awaited) + len(pending) - 1)
-        return [] if len(awaited) > spared or strangers else sorted(pending)
+        return [] if len(awaited) > self._algorithm.backup_workers or strangers else sorted(pending)

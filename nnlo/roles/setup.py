@@ -17,30 +17,39 @@ from nnlo.model import GradientStep, check_amp, check_fit, user_code
 from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
 from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
+from nnlo.roles.team import Team, form_crew, form_team
 from nnlo.training.job import Job
 from nnlo.training.seeds import Purpose, derived, seed_everything
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a rank starts with."""
+    """What a rank starts with.
+
+    `crew`: the ranks that exchange, None for members of teams; `team`: that of a worker of several ranks.
+    """
 
     module: nn.Module
     layout: Layout
     groups: tuple[Group, ...]
     intake: Intake
     validation: Validation | None
+    crew: Transport | None
+    team: Team | None
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:
     """Set up this rank. Raises the same NnloError on every rank when one of them cannot start."""
-    await everywhere(transport, partial(job.algorithm.check, transport.size - 1))
+    await everywhere(transport, partial(job.algorithm.check, job.topology.workers))
     intake = await training_intake(transport, job)
     validation = await validation_intake(transport, job, intake.held_out, intake.sample)
     module, layout, groups = await everywhere(transport, partial(build, job, intake.sample))
     await same_model(transport, layout)
-    seed_everything(derived(job.seed, Purpose.RANK, transport.id))
-    return Setup(module, layout, groups, intake, validation)
+    node = job.topology.nodes[transport.rank]
+    lead = transport.peers[node.team[0]] if node.team else transport.id
+    seed_everything(*(derived(job.seed, Purpose.RANK, peer) for peer in (transport.id, lead)))
+    crew, team = await form_crew(transport, job, node), await form_team(transport, job, node)
+    return Setup(module, layout, groups, intake, validation, crew, team)
 
 
 def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Group, ...]]:

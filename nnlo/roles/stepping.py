@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from nnlo.algos import Lineage, Place, ServerAlgorithm, Update
 from nnlo.comm.base import Channel
 from nnlo.comm.messages import Flag, Header
+from nnlo.comm.tables import Opening
 from nnlo.flat import Arena
 from nnlo.roles.centre import Centre, Pinned, Ring
 from nnlo.roles.wires import Wires
@@ -59,12 +60,9 @@ class Stepper:
         self.factor = factor
         self._algorithm.scale(factor, self.state)
 
-    def lineage(self, peer: int, header: Header) -> Lineage:
-        return Lineage(peer, header.version, self.version - header.version, header.samples)
-
     def accepts(self, peer: int, header: Header) -> bool:
         """Whether the algorithm lets this update be applied now."""
-        return self._algorithm.accepts(self.lineage(peer, header), self.state)
+        return self._algorithm.accepts(lineage(self.version, peer, header), self.state)
 
     def step(self, arrived: Sequence[Arrived], workers: int, owed: int) -> tuple[list[Lineage], Pinned | None]:
         """One step from these updates, of so many `workers` in all.
@@ -73,11 +71,12 @@ class Stepper:
         """
         kept = self.centre.freeze(owed) if self._algorithm.answers_before else None
         arena = self.centre.writable()
-        lineages = [self.lineage(one.peer, one.header) for one in arrived]
-        updates = [Update(self._vector(i, one), lineages[i]) for i, one in enumerate(arrived)]
+        lineages = [lineage(self.version, one.peer, one.header) for one in arrived]
+        parts = messages_of(arrived)
+        updates = [Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)]
         merged = self._algorithm.merge(updates, arena.vector, self.state)
         reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
-        self._merge_buffers(arena, arrived, 1.0 if self._algorithm.synchronous else 1.0 / workers)
+        merge_buffers(arena, parts, 1.0 if self._algorithm.synchronous else len(arrived) / workers)
         self.version += 1
         return lineages, self._encoded(reply, arena, owed) if self._wires.down else kept
 
@@ -100,7 +99,7 @@ class Stepper:
         self.replies.back(pinned)
         return pinned
 
-    def send(self, channel: Channel, header: Header, pinned: Pinned) -> None:
+    def send(self, channel: Channel, header: Opening, pinned: Pinned) -> None:
         """Send what a step left for its senders, from where it lies."""
         (self.replies if self._wires.down else self.centre).send(channel, header, pinned)
 
@@ -112,15 +111,34 @@ class Stepper:
         """The algorithm's figures of the epoch that ends now."""
         return self._algorithm.report(self.state)
 
-    def _merge_buffers(self, arena: Arena, arrived: Sequence[Arrived], weight: float) -> None:
-        """Float buffers move by `weight` towards the mean of the senders', by samples.
 
-        So a synchronous step takes that mean, and an asynchronous one counts its sender as one of M.
-        Integer buffers (BatchNorm's batch counter) become the largest.
-        """
-        if arena.buffers.numel():
-            samples = sum(one.header.samples for one in arrived)
-            parts = [one.arena.buffers * (one.header.samples / samples) for one in arrived]
-            arena.buffers.lerp_(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0], weight)
-        for one in arrived if arena.counters.numel() else ():
-            arena.counters.copy_(arena.counters.maximum(one.arena.counters))
+def lineage(now: int, peer: int, header: Header) -> Lineage:
+    return Lineage(peer, header.version, now - header.version, header.samples)
+
+
+def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
+    """The same by the messages that they came with: one each, or several in one that a master combined."""
+    found: dict[int, list[Arrived]] = {}
+    for one in arrived:
+        found.setdefault(one.arena.storage.data_ptr(), []).append(one)
+    return list(found.values())
+
+
+def joint(now: int, together: Sequence[Arrived]) -> Lineage:
+    """That of a combined update: the first's, with the samples of all."""
+    first = lineage(now, together[0].peer, together[0].header)
+    return replace(first, samples=sum(one.header.samples for one in together))
+
+
+def merge_buffers(arena: Arena, parts: Sequence[Sequence[Arrived]], weight: float) -> None:
+    """Float buffers move by `weight` towards the mean of the senders', by samples.
+
+    So a synchronous step takes that mean, and an asynchronous one counts each sender as one of M.
+    Integer buffers (BatchNorm's batch counter) become the largest.
+    """
+    if arena.buffers.numel():
+        counts = [sum(one.header.samples for one in part) for part in parts]
+        means = [part[0].arena.buffers * (count / sum(counts)) for part, count in zip(parts, counts, strict=True)]
+        arena.buffers.lerp_(torch.stack(means).sum(0) if len(means) > 1 else means[0], weight)
+    for part in parts if arena.counters.numel() else ():
+        arena.counters.copy_(arena.counters.maximum(part[0].arena.counters))

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from nnlo.algos import ServerAlgorithm
+from nnlo.comm.tables import Rows
 from nnlo.compress import Codec
 from nnlo.flat import Arena, Layout
 
@@ -14,12 +15,15 @@ from nnlo.flat import Arena, Layout
 class Wires:
     """`up` and `down` are the codecs of updates and replies, None where vectors travel as they are.
 
-    Arenas have `sums` beside the vector. The centre's weights always travel as they are.
+    Arenas have `sums` beside the vector. The centre's weights always travel as they are. Between a head and a master
+    with so many `workers` arenas have a row for each of these in the sums' stead, and updates are combined ones, which
+    are not encoded.
     """
 
-    def __init__(self, algorithm: ServerAlgorithm, layout: Layout, sums: int) -> None:
-        self._layout, self._sums = layout, sums
-        self.up: Codec[Any] | None = algorithm.wire(layout)
+    def __init__(self, algorithm: ServerAlgorithm, layout: Layout, sums: int, workers: int = 0) -> None:
+        self.rows = Rows(workers, sums) if workers else None
+        self._layout, self._sums = layout, self.rows.numbers if self.rows else sums
+        self.up: Codec[Any] | None = None if workers else algorithm.wire(layout)
         self.down: Codec[Any] | None = algorithm.reply_wire(layout)
 
     @property

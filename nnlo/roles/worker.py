@@ -14,8 +14,9 @@ from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
 from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES
-from nnlo.roles.computing import Computing, Work, finite
+from nnlo.roles.computing import Work, finite
 from nnlo.roles.setup import Setup
+from nnlo.roles.sharing import computing
 from nnlo.roles.wires import Wires
 from nnlo.training.job import Job
 
@@ -33,16 +34,18 @@ class Worker:
     def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:
         self.transport, self.algorithm = transport, job.server
         wires = Wires(job.server, setup.layout, len(job.metric_names))
-        self.channel = transport.channel(transport.peers[MASTER], EXCHANGE, wires.weights_bytes)
+        tree = job.topology.crew
+        node = tree.nodes[transport.rank]
+        self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.weights_bytes)
         self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
         self.up = wires.update(transport.storage(wires.update_bytes))
-        place = job.place(transport.rank, transport.size - 1, setup.layout, setup.groups)
+        place = job.place(node.worker, tree.workers, setup.layout, setup.groups)
         self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
         self.x = self.weights.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.update)
         self.gradient = self.update if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
         self.compressor = Compressor(wires.up, self.algorithm.feedback, place.stream) if wires.up else None
         self.decoded = wires.down and (wires.down, torch.zeros_like(self.x))
-        self.computing = Computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
+        self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
         self.state = self.algorithm.init(self.x, self.update, place)
         self._factor = partial(job.factor, samples=setup.intake.samples)
         self.version, self.factor = 0, 1.0
@@ -56,6 +59,7 @@ class Worker:
             asks = self.algorithm.pull_first and header.nbytes > HEADER_BYTES
             reply = await (self.pull_then_push(header) if asks else self.exchange(header))
         await self.send(Header(Kind.BYE))
+        await self.computing.end()
 
     async def exchange(self, header: Header) -> Header:
         """Send a message; its answer."""
@@ -105,7 +109,7 @@ class Worker:
                 self.algorithm.receive(self.x, self.vector(), self.state)
             self.take_buffers(reply.kind)
         if reply.count:
-            self.computing.prefetch.add(Range(reply.epoch, reply.first, reply.count))
+            self.computing.add(Range(reply.epoch, reply.first, reply.count))
 
     def take_buffers(self, kind: Kind) -> None:
         """The centre's statistics, but those of weights of its own where a worker keeps such, apart from the centre."""

@@ -12,6 +12,7 @@ from nnlo.data.base import Data
 from nnlo.flat import Layout
 from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
+from nnlo.topology import Topology
 from nnlo.training.seeds import Purpose, derived
 
 #: Updates in a row that are not finite and end a job, where no number is asked for.
@@ -29,7 +30,8 @@ class Job:
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
     of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
     the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
-    in a row that are inf or nan and end the job.
+    in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
+    worker add up their gradients with.
     """
 
     data: Data
@@ -42,6 +44,7 @@ class Job:
     loss: Loss
     metrics: tuple[Metric, ...]
     epochs: int
+    topology: Topology
     seed: int = 0
     validate_every: int | None = None
     shuffle_buffer: int | None = None
@@ -50,6 +53,7 @@ class Job:
     train_split: float | None = None
     model_accuracy: bool = False
     worker_accuracy: bool = False
+    team_backend: str = "mpi"
     max_bad_updates: int = MAX_BAD_UPDATES
 
     @property

@@ -30,8 +30,12 @@ def streams(seed: int, peers: Sequence[int]) -> dict[str, Any]:
     return {"model": derived(seed, Purpose.MODEL), "shuffle": derived(seed, Purpose.SHUFFLE), "ranks": ranks}
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch's, numpy's and Python's global streams."""
+def seed_everything(seed: int, choices: int | None = None) -> None:
+    """Seed torch's, numpy's and Python's global streams; the latter two by `choices` where it is given.
+
+    So the ranks of one worker can draw the same batches, by numpy or Python, and each its own dropout.
+    """
+    choices = seed if choices is None else choices
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
+    np.random.seed(choices % 2**32)
+    random.seed(choices)

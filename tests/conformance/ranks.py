@@ -27,10 +27,7 @@ class Rank:
         self.state = self.algorithm.init(self.x, self.memory, place)
         self.algorithm.start(self.x, ranks.w, self.state)
         codec = self.algorithm.wire(LAYOUT)
-        self.codec = codec
-        sums = codec is None or isinstance(codec, Reduction)
-        self.compressor = None if sums else Compressor(codec, self.algorithm.feedback, place.stream)
-        self.reduction = codec.init(place.seed) if isinstance(codec, Reduction) else {}
+        self.compressor = Compressor(codec, self.algorithm.feedback, place.stream) if codec else None
 
     def batch(self, turn: int) -> None:
         """One batch of 2 or 3 samples of 1/2 |x - target|^2, a target a batch."""
@@ -43,7 +40,7 @@ class Rank:
     def send(self) -> Tensor:
         """What the others get."""
         update = self.algorithm.send(self.x, self.state)
-        if self.compressor is None:
+        if self.compressor is None or isinstance(self.compressor.codec, Reduction):
             return update.clone()
         memory = torch.zeros(self.compressor.codec.nbytes, dtype=torch.uint8)
         left = self.compressor.encode(update, memory)
@@ -54,7 +51,7 @@ class Rank:
         compressor = self.compressor.state if self.compressor else {}
         return {
             "x": self.x, "memory": self.memory, "read": self.read, "state": plain(self.state),
-            "compressor": plain(compressor), "reduction": plain(self.reduction),
+            "compressor": plain(compressor),
         }  # fmt: skip
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -63,7 +60,6 @@ class Rank:
         self.read = saved["read"]
         restore(self.state, saved["state"])
         restore(self.compressor.state if self.compressor else {}, saved["compressor"])
-        restore(self.reduction, saved["reduction"])
 
 
 class Ranks:
@@ -127,11 +123,11 @@ class Ranks:
         """An exchange of workers among themselves."""
         algorithm = self.algorithm
         assert isinstance(algorithm, CollectiveAlgorithm)
-        codecs = [one.codec for one in senders if isinstance(one.codec, Reduction)]
-        if codecs:
+        compressors = [one.compressor for one in senders if one.compressor]
+        if compressors and isinstance(compressors[0].codec, Reduction):
             vectors = [one.send() for one in senders]
-            parts = zip(codecs, vectors, senders, strict=True)
-            steps = [codec.reduce(vector, 1 / len(senders), one.reduction) for codec, vector, one in parts]
+            pairs = zip(compressors, vectors, strict=True)
+            steps = [compressor.reduce(vector, 1 / len(senders)) for compressor, vector in pairs]
             for tensors in zip(*steps, strict=True):
                 total = torch.stack(list(tensors)).sum(0)
                 for tensor in tensors:

@@ -55,6 +55,7 @@ TABLE = [
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),
+    Row("downpour", {"compress": "sign"}),
     own("easgd", {"elastic_lr": 0.3}),
     own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
     own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "elastic_order": "before"}),
@@ -75,6 +76,7 @@ TABLE = [
     Row("allreduce", digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"sync_every": 2}, digits={"lr": 0.4}, quadratic={"lr": 0.2}),
     Row("allreduce", {"compress": "bf16", "error_feedback": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("allreduce", {"compress": "powersgd:rank=1"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("sign", quadratic={"lr": 0.02}, digits={"lr": 0.005}, distance=3e-3),
     Row(
         "sign",

@@ -13,7 +13,7 @@ from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import OptionsError, TrainingError
 from tests.golden.test_synchronous import LR, integers, linear, one_process
-from tests.jobs import Batches, Run, cut, same_bits, train_here
+from tests.jobs import Batches, Rows, Run, cut, same_bits, train_here
 
 BATCH, STEPS = 4, 12
 
@@ -60,15 +60,16 @@ def test_a_bad_worker_does_not_hurt_the_others(mode: dict[str, Any]) -> None:
 def test_so_many_in_a_row_end_the_job(options: dict[str, Any]) -> None:
     """All is bad from batch 16 on: four such updates end the job long before its end."""
     steps = Steps()
-    with pytest.raises(TrainingError, match=r"^\d updates in a row were inf or nan, the last from rank [12]: lower"):
+    with pytest.raises(TrainingError, match=r"^4 updates in a row were inf or nan, the last from rank [12]: lower"):
         trained(2, range(16, 80), options, 80, max_bad_updates=4, callbacks=[steps])
     assert 0 < steps.count <= 16
 
 
 @MODES
 def test_as_many_with_a_good_one_between_them_do_not(options: dict[str, Any]) -> None:
-    run = trained(2, range(1, STEPS, 2), options, max_bad_updates=4)
+    run = trained(2, range(1, STEPS, 2), options, max_bad_updates=4, val=Rows(*integers(8), 8))
     assert run.history["outcome"] == "done"
+    assert len(run.history["validations"]) == 1
     assert run.last["refused"] == run.last["ranks"]["2"]["refused"] == 6
 
 
@@ -76,7 +77,9 @@ def test_as_many_with_a_good_one_between_them_do_not(options: dict[str, Any]) ->
 def test_one_is_enough_where_that_is_asked_for(options: dict[str, Any]) -> None:
     """A nan in worker 1's third batch ends the job there, whatever the other brings in the same step."""
     steps = Steps()
-    with pytest.raises(TrainingError, match=r"^1 updates in a row were inf or nan, the last from rank 1: lower --lr"):
+    with pytest.raises(
+        TrainingError, match=r"^1 updates in a row were inf or nan, the last from rank 1: lower the learning rate"
+    ):
         trained(2, [4], options, 40, max_bad_updates=1, callbacks=[steps])
     assert 0 < steps.count <= 6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch import nn
 
 from nnlo import Algo
 from nnlo.comm.costs import Costs
+from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
-from nnlo.roles.master import Master
+from nnlo.roles.answers import Answer, Answers
+from nnlo.roles.links import Link
 from tests.golden.test_elastic import batches, final, linear, trained
 from tests.jobs import Batches, Rows, Run, cut, labelled, same_bits, train_here
 
@@ -104,14 +107,13 @@ def test_synchronous_training_is_the_same_at_any_speed(compress: str) -> None:
 def test_a_worker_is_told_to_stop_once(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one whose update is on its way while the others are told."""
     told: list[int] = []
-    reply = Master.reply
+    send = Answers._send
 
-    def noted(master: Master, peer: int, *args: Any) -> bool:
-        sent = reply(master, peer, *args)
-        told.extend([peer] * (sent and master.stopping))
-        return sent
+    def noted(answers: Answers, link: Link, answer: Answer, headers: Mapping[int, Header]) -> None:
+        told.extend(headers if answer.kind is Kind.STOP else ())
+        send(answers, link, answer, headers)
 
-    monkeypatch.setattr(Master, "reply", noted)
+    monkeypatch.setattr(Answers, "_send", noted)
     x, y = labelled(90)
     world = VirtualWorld(4, costs=Costs(offload=0.02, local_latency=1e-3))
     run = train_here(

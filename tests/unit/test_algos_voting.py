@@ -190,7 +190,7 @@ def away(total: int, count: int) -> int:
 def test_the_mean_is_that_of_whole_numbers(most: int, count: int, dtype: torch.dtype) -> None:
     votes = torch.randint(-most, most + 1, (count, 500), generator=torch.Generator().manual_seed(0))
     votes[:, 0], votes[:, 1], votes[:, 2] = most, -most, 0
-    found = rounded_mean(list(votes.to(dtype)), most)
+    found = rounded_mean(list(votes.to(dtype)), most, len(votes))
     assert found.dtype == dtype
     assert found.tolist() == [away(total, count) for total in votes.sum(0).tolist()]
 
@@ -198,4 +198,4 @@ def test_the_mean_is_that_of_whole_numbers(most: int, count: int, dtype: torch.d
 def test_a_sum_beyond_the_type_is_exact() -> None:
     """600 times 2**15 is beyond 2**24, up to which float32 knows whole numbers."""
     votes = [torch.tensor([2.0**15, 2.0**15 - 1])] * 599 + [torch.tensor([2.0**15, 2.0**15])]
-    assert rounded_mean([vote.clone() for vote in votes], 2**15).tolist() == [2**15, 2**15]
+    assert rounded_mean([vote.clone() for vote in votes], 2**15, len(votes)).tolist() == [2**15, 2**15]

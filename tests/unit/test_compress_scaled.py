@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nnlo.compress.norms import norm
 from tests.codecs import codec_of, layout_of, random_vector, tensors, through
 
 each_type = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -103,6 +104,16 @@ def test_the_mean_over_seeds_is_the_vector(levels: int, dtype: torch.dtype) -> N
     for p, c in zip(tensors(layout, vector), tensors(layout, mean), strict=True):
         x, found = in_levels(p, c, levels)
         assert (found - x).abs().max() < bound
+
+
+@each_type
+@pytest.mark.parametrize("size", [1e-40, 1e-20, 1.0, 1e20, 1e38])
+def test_no_norm_is_below_the_largest_element(size: float, dtype: torch.dtype) -> None:
+    vectors = random_vector(layout_of([(500, 3)], dtype)).view(500, 3).mul_(size)
+    vectors[:, 1:] *= torch.logspace(0, -9, 500, dtype=dtype)[:, None]
+    found = torch.tensor([norm(vector) for vector in vectors], dtype=torch.float64).to(dtype)
+    assert (found >= vectors.abs().amax(1)).all()
+    torch.testing.assert_close(found.double(), vectors.double().norm(dim=1), rtol=1e-5, atol=1e-45)
 
 
 def test_the_mean_over_many_elements_is_closer() -> None:

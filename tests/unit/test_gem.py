@@ -172,6 +172,23 @@ def test_a_new_start_forgets_what_a_bad_gradient_left_behind() -> None:
     assert torch.equal(here.x[0], fresh.x[0]) and torch.equal(here.w, fresh.w)
 
 
+def test_a_new_start_between_two_batches_forgets_the_first() -> None:
+    here, fresh = (server("gem", [3.0, -1.0], 1, sync_every=2) for _ in range(2))
+    here.train(0, bowl)
+    here.algorithm.start(here.x[0], here.w, here.states[0])
+    for one in (here, fresh):
+        one.round(bowl, batches=2)
+    assert torch.equal(here.w, fresh.w)
+
+
+def test_updates_of_several_workers_are_added() -> None:
+    here = server("gem", [8.0], 2, gem_lr=0.5, gem_kappa=1)
+    for worker in range(2):
+        here.train(worker, constant)
+    here.exchange(0, 1)
+    assert here.w.item() == 8.0 - 0.5 - 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from nnlo import Algo, Callback, H5Data, MPIManager
+from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.h5 import Column
 from nnlo.errors import OptionsError
 from tests.jobs import Built, Rows, labelled
@@ -24,18 +25,68 @@ def made(*more: Any, **given: Any) -> MPIManager:
     return MPIManager(*first, *more, output=None, **own)
 
 
-def test_one_master_and_one_process_a_worker_are_what_there_is() -> None:
+def test_one_master_and_one_process_a_worker_go_in_one_process() -> None:
     for manager in (made(1, 1), made(num_masters=1, num_processes=1)):
         assert manager.train() is not None
+
+
+def on(size: int, algo: Algo, masters: int, processes: int, **given: Any) -> MPIManager:
+    own = [VirtualWorld(size), Rows(*labelled(40), 8), algo, builder(), 1, ["all"], None, masters, processes]
+    return MPIManager(*own, output=None, **given)
+
+
+@pytest.mark.parametrize(("size", "masters", "processes"), [(7, 3, 1), (7, 3, 2), (5, 1, 2), (4, 2, 1)])
+def test_ranks_that_divide_train(size: int, masters: int, processes: int) -> None:
+    history = on(size, Algo("sgd"), masters, processes).train()
+    assert history is not None and history["epochs"][0]["samples"] == 40
+    assert (history["arguments"]["n_masters"], history["arguments"]["n_processes"]) == (masters, processes)
+    assert history["arguments"]["team_backend"] == "mpi"
+
+
+@pytest.mark.parametrize(
+    ("size", "algo", "masters", "processes", "said"),
+    [
+        (6, Algo("sgd"), 3, 1, "--n-masters 3 --n-processes 1: 6 ranks do not divide into a head and 2 masters with "
+         "equal numbers of workers: start 5 or 7 (every 2 more will do)"),
+        (6, Algo("sgd"), 1, 2, "--n-masters 1 --n-processes 2: 6 ranks do not divide into a master and workers of 2 "
+         "ranks each: start 5 or 7 (every 2 more will do)"),
+        (1, Algo("sgd"), 1, 1, "1 rank does not divide into a master and workers: start 2 or 3"),
+        (5, Algo("sgd", mode="allreduce"), 3, 1, "--n-masters 3: the workers of --mode allreduce exchange among "
+         "themselves: drop it"),
+        (5, Algo("sgd", mode="sign", exchange="collective"), 3, 1, "--n-masters 3: the workers of --mode sign"),
+        (7, Algo("sgd", synchronous=True, backup_workers=1), 3, 1, "--n-masters 3 with --backup-workers 1: a master "
+         "waits for its 2 workers: give at least so many, or drop one"),
+    ],
+)  # fmt: skip
+def test_ranks_that_do_not_divide_are_refused(size: int, algo: Algo, masters: int, processes: int, said: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        on(size, algo, masters, processes)
+
+
+@pytest.mark.parametrize(
+    ("processes", "backend", "said"),
+    [
+        (2, "smoke", "--team-backend: unknown value 'smoke': choose one of mpi, gloo, nccl"),
+        (1, "gloo", "--team-backend gloo has no effect with --n-processes 1: drop it"),
+        (2, "gloo", "--team-backend gloo is for ranks in processes of their own: drop it here"),
+    ],
+)
+def test_backends_that_cannot_work_are_refused(processes: int, backend: str, said: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        on(5, Algo("sgd"), 1, processes, team_backend=backend)
 
 
 @pytest.mark.parametrize(
     ("more", "given", "said"),
     [
-        ((2,), {}, "--num-masters 2: several masters are not there yet: 1 is the only value that works now"),
-        ((1, 4), {}, "--num-processes 4: workers of several processes are not there yet: 1 is the only value"),
-        ((), {"num_masters": 0}, "--num-masters 0: several masters are not there yet"),
-        ((), {"num_processes": "2"}, "--num-processes 2: workers of several processes are not there yet"),
+        ((2,), {}, "--n-masters 2 --n-processes 1: this is one process, and that takes 3 or more: start mpirun -np 3"),
+        (
+            (1, 4),
+            {},
+            "--n-masters 1 --n-processes 4: this is one process, and that takes 5 or more: start mpirun -np 5",
+        ),
+        ((), {"num_masters": 0}, "--n-masters must be a whole number, at least 1, not 0"),
+        ((), {"num_processes": "2"}, "--n-processes must be a whole number, at least 1, not '2'"),
         ((), {"seed": -1}, "--seed must be a whole number, at least 0, not -1"),
         ((), {"seed": "x"}, "--seed must be a whole number, at least 0, not 'x'"),
         ((), {"seed": True}, "--seed must be a whole number, at least 0, not True"),

@@ -26,6 +26,11 @@ def test_workers_share_the_cores_that_they_may_use(places: list[Place], threads:
     assert [fair_threads(rank, places) for rank in range(len(places))] == threads
 
 
+def test_masters_between_head_and_workers_need_no_core() -> None:
+    places = [("a", ALL)] * 5
+    assert [fair_threads(rank, places, masters=(0, 1, 3)) for rank in range(5)] == [1, 1, 2, 1, 2]
+
+
 @pytest.mark.parametrize("name", SIZE_VARIABLES)
 def test_several_processes_of_which_mpi_sees_one_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for other in SIZE_VARIABLES:

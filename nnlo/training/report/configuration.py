@@ -13,10 +13,12 @@ from nnlo.training.arguments import (
     ModelArguments,
     OptimizerArguments,
     OutputArguments,
+    ScheduleArguments,
     TrainingArguments,
 )
 from nnlo.training.observe import ObserveArguments
 from nnlo.training.plots.series import History
+from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
 from nnlo.training.report import text
 from nnlo.training.report.tables import peak_memory
@@ -24,7 +26,7 @@ from nnlo.training.weights import WeightsArguments
 
 SECTIONS = (
     ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, OptimizerArguments,
-    OutputArguments, ObserveArguments,
+    ScheduleArguments, RanksArguments, OutputArguments, ObserveArguments,
 )  # fmt: skip
 """The options of a training beside those of its mode and of callbacks, which are off by themselves."""
 
@@ -55,8 +57,13 @@ def options(history: History) -> tuple[Pairs, Pairs]:
 
 def defaults(mode: str | None) -> dict[str, Any]:
     """The options of a training in this mode where none was given, the way that its history keeps them."""
-    kinds = [*SECTIONS, *([MODES[mode].options] if mode is not None and mode in MODES else [])]
-    records = [*(kind().record() for kind in kinds), {"schedule": Schedule.of().record()}]
+    known = MODES[mode] if mode is not None and mode in MODES else None
+    kinds = [*SECTIONS, *([known.options] if known else [])]
+    records = [
+        *(kind().record() for kind in kinds),
+        {"schedule": Schedule.of().record()},
+        known.defaults if known else {},
+    ]
     return {name: value for record in records for name, value in record.items()}
 
 
