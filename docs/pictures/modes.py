@@ -1,7 +1,9 @@
-"""Draws gem.png and votes.png of docs/howto/modes.md from figures that benchmarks/convergence.py has measured:
+"""Draws the pictures of docs/howto/modes.md, gem.png and votes.png, from what benchmarks/convergence.py has measured.
 
     python benchmarks/convergence.py --shapes --out shapes.json
-    python -m docs.pictures.modes shapes.json    # from the checkout, in .venv
+    python -m docs.pictures.modes shapes.json
+
+Both from the checkout, in .venv.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def draw_losses(panel: Axes, rows: Sequence[Row], accuracy: str) -> None:
     panel.yaxis.set_minor_formatter("")
     panel.set_xlim(0, rows[0]["batches"])
     panel.set_xlabel("batches of each worker")
-    panel.legend(title=f"workers: {accuracy}", title_fontsize=8, alignment="left", loc="best")
+    panel.legend(title=f"workers: {accuracy}", title_fontsize=8, alignment="left", loc="lower left")
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def main() -> None:
     draw(
         shapes["staleness"],
         PICTURES / "gem.png",
-        "GEM keeps its loss curve as asynchronous workers are added; Downpour does not",
+        "As asynchronous workers are added GEM keeps its loss curve; Downpour does not, or it is slow",
         "MNIST, batch 64, rate 0.05 for all, no momentum in Downpour, GEM with momentum 0.9 and kappa 1",
         "test accuracy",
     )
