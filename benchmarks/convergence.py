@@ -26,7 +26,7 @@ from nnlo.data.lists import read_list
 from nnlo.data.prepare import Prepared, prepare
 
 QUICK_FILES, QUICK_WORKERS = 4, (2, 4)
-LINE = "{name:24} {workers:3} workers  {val_acc:.4f}  {staleness:5.1f} late  {bytes_a_sample:9,.1f} B/sample  {wall:4.0f} s"
+LINE = "{name:23} {workers:2} workers  {val_acc:.4f}  {staleness:4.1f} late {bytes_a_sample:8,.1f} bytes a sample {wall:3.0f} s"
 
 
 def measure(name: str, workers: int, lists: Prepared, quick: bool) -> dict[str, Any]:
