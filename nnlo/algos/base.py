@@ -94,8 +94,8 @@ class Algorithm(ABC):
 
     Class attributes: `gradient_is_update` lets the backward pass write straight into the memory that
     is sent. `sends_gradient`: updates are gradients, which the rate is applied to later. `rate`: the learning rate
-    of the workers' own steps, which the history records; NaN where they have none. `codec` is how updates are
-    compressed, with `feedback` or without.
+    of the workers' own steps, which the history records; NaN where they have none. `rate_flag` is the option of the
+    learning rate. `codec` is how updates are compressed, with `feedback` or without.
     """
 
     pattern: Pattern
@@ -103,6 +103,7 @@ class Algorithm(ABC):
     sync_every = 1
     gradient_is_update = False
     rate = math.nan
+    rate_flag = "--lr"
     codec: CodecSpec | None = None
     feedback = False
     sends_gradient = False

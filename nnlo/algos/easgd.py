@@ -30,6 +30,8 @@ from nnlo.optim import FlatOptimizer
 class Easgd(ServerAlgorithm):
     """The steps of the module's docstring. The memory that is sent holds the weights that are exchanged, then e."""
 
+    rate_flag = "--elastic-lr"
+
     def __init__(self, options: EasgdOptions) -> None:
         self.options, self.rate = options, options.worker_rate
         self.synchronous, self.sync_every = options.synchronous, options.sync_every

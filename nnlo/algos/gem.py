@@ -56,6 +56,7 @@ class GemOptions(SyncEveryOptions):
 class Gem(ServerAlgorithm):
     """The steps of the module's docstring; the memory that is sent holds the sum of gradients, then u, then q."""
 
+    rate_flag = "--gem-lr"
     pull_first = True
     reply_is_weights = True
 

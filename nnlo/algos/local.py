@@ -61,6 +61,8 @@ class LocalOptions(SyncEveryOptions, WorkerOptimizerOptions, CompressOptions):
 class Local(CollectiveAlgorithm):
     """The steps of the module's docstring."""
 
+    rate_flag = "--worker-optimizer-params lr=..."
+
     def __init__(self, options: LocalOptions) -> None:
         self.options = options
         self.sync_every, self.rate = options.sync_every, options.worker_rate

@@ -8,10 +8,13 @@ from nnlo.training.record import Recorder
 
 
 class Judge:
-    """Counts what is refused; `failure` says why, once there were `most_bad` updates in a row that were not finite."""
+    """Counts what is refused; `failure` says why, once there were `most_bad` updates in a row that were not finite.
 
-    def __init__(self, recorder: Recorder, most_bad: int) -> None:
-        self._recorder, self._most_bad = recorder, most_bad
+    `rate_flag` names what to lower then.
+    """
+
+    def __init__(self, recorder: Recorder, most_bad: int, rate_flag: str) -> None:
+        self._recorder, self._most_bad, self._rate_flag = recorder, most_bad, rate_flag
         self._in_a_row = self._bad = 0
         self.failure: str | None = None
 
@@ -43,5 +46,5 @@ class Judge:
         if self._in_a_row == self._most_bad:
             self.failure = (
                 f"{self._in_a_row} updates in a row were inf or nan, the last from rank {peer}: "
-                "lower the learning rate, or look for such values in the data"
+                f"lower {self._rate_flag}, or look for such values in the data"
             )

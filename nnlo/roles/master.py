@@ -48,7 +48,7 @@ class Master:
         self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, samples)
-        self.judge = Judge(self.recorder, job.max_bad_updates)
+        self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         centre = self.stepper.centre
         self.milestones = Milestones(
             transport, job, setup, centre, self.recorder, callbacks, owner, history, self.stepper
