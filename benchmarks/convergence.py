@@ -26,7 +26,7 @@ from nnlo.data.lists import read_list
 from nnlo.data.prepare import Prepared, prepare
 
 QUICK_FILES, QUICK_WORKERS = 4, (2, 4)
-LINE = "{name:23} {workers:2} workers  {val_acc:.4f}  {staleness:4.1f} late {bytes_a_sample:8,.1f} bytes a sample {wall:3.0f} s"
+LINE = "{name:23}{workers:3} workers  {val_acc:.4f} {staleness:5.1f} late {bytes_a_sample:8,.1f} B/sample {wall:4.0f}s"
 
 
 def measure(name: str, workers: int, lists: Prepared, quick: bool) -> dict[str, Any]:
@@ -60,11 +60,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [found[name, number] for number in numbers]
-        cells = [f"{row['val_acc']:.3f}" for row in own]
-        stale = ", ".join(f"{row['staleness']:.0f}" for row in own) if any(row["staleness"] for row in own) else "0"
-        sent = sorted({f"{row['bytes_a_sample']:,.0f}" for row in own})
-        lines.append(f"| {name} | {' | '.join(cells)} | {stale} | {' to '.join((sent[0], sent[-1])[: len(sent)])} |")
+        accuracies = [f"{row['val_acc']:.3f}" for row in own]
+        ranges = [span([row[key] for row in own]) for key in ("staleness", "bytes_a_sample")]
+        lines.append(f"| {' | '.join([name, *accuracies, *ranges])} |")
     return "\n".join(lines)
+
+
+def span(values: list[float]) -> str:
+    """The least and the largest of some figures, where they are not the same."""
+    least, most = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return least if least == most else f"{least} to {most}"
 
 
 def make_table(lists: Prepared, names: list[str], quick: bool, save: shapes.Save) -> None:
@@ -83,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, help="folder of MNIST's IDX files")
     parser.add_argument("--quick", action="store_true", help="a sixth of the data and few workers: a minute or two")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(SETTINGS), metavar="NAME,...")
+    parser.add_argument("--modes", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME")
     parser.add_argument("--shapes", action="store_true", help="what papers show, instead of the table")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args()

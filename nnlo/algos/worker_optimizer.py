@@ -25,7 +25,7 @@ class WorkerOptimizerOptions(Options):
     )
     worker_optimizer_params: dict[str, Any] = option(
         {},
-        help=f"its settings, as lr=0.05,momentum=0.9 or a JSON object (without any, sgd has lr={SGD_RATE:g})",
+        help=f"its settings, as lr=0.05,momentum=0.9 or a JSON object (sgd without momentum: lr={SGD_RATE:g})",
         metavar="K=V,...",
     )
 
