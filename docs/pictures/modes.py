@@ -59,7 +59,7 @@ def draw_losses(panel: Axes, rows: Sequence[Row], accuracy: str) -> None:
     panel.yaxis.set_minor_formatter("")
     panel.set_xlim(0, rows[0]["batches"])
     panel.set_xlabel("batches of each worker")
-    panel.legend(title=f"workers: {accuracy}", title_fontsize=8, alignment="left", loc="lower left")
+    panel.legend(title=f"workers: {accuracy}", title_fontsize=8, alignment="left", loc="best")
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     draw(
         shapes["staleness"],
         PICTURES / "gem.png",
-        "As asynchronous workers are added GEM keeps its loss curve; Downpour does not, or it is slow",
+        "With more asynchronous workers GEM keeps its loss curve; Downpour stops learning, or is slow",
         "MNIST, batch 64, rate 0.05 for all, no momentum in Downpour, GEM with momentum 0.9 and kappa 1",
         "test accuracy",
     )
