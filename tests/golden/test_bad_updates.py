@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,17 @@ def test_one_is_enough_where_that_is_asked_for(options: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match=r"^1 updates in a row were inf or nan, the last from rank 1: lower --lr"):
         trained(2, [4], options, 40, max_bad_updates=1, callbacks=[steps])
     assert 0 < steps.count <= 6
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag"), [("gem", "--gem-lr"), ("easgd", "--elastic-lr"), ("local", "--worker-optimizer-params lr=...")]
+)
+def test_the_line_names_the_modes_own_rate(mode: str, flag: str) -> None:
+    with pytest.raises(TrainingError, match=f"from rank 1: lower {re.escape(flag)}, or look"):
+        x, y = integers(BATCH * 4)
+        x[:] = np.nan
+        algo = Algo(None, mode=mode, loss="mse")
+        train_here(VirtualWorld(2), Batches(cut(x, y, [BATCH] * 4)), algo, linear, max_bad_updates=1)
 
 
 def test_ten_are_the_most_where_nothing_is_said() -> None:
