@@ -4,8 +4,9 @@
     python benchmarks/convergence.py --quick
     python benchmarks/convergence.py --shapes --out shapes.json    # what papers show, for docs.pictures.modes
 
-Workers are on the virtual clock, so that their number does not depend on the machine, and the same seed gives the same
-figures. The table takes a quarter of an hour on a quiet core, the shapes ten minutes.
+Workers are on the virtual clock, so that there may be more of them than cores, and the same seed gives the same
+figures. The table takes about a quarter of an hour on a core of its own, and so do the shapes; --quick takes a minute or
+two of either.
 """
 
 from __future__ import annotations
