@@ -5,8 +5,8 @@
     python benchmarks/convergence.py --shapes --out shapes.json    # what papers show, for docs.pictures.modes
 
 Workers are on the virtual clock, so that there may be more of them than cores, and the same seed gives the same
-figures. The table takes about a quarter of an hour on a core of its own, and so do the shapes; --quick takes a minute or
-two of either.
+figures. The table takes about a quarter of an hour on a core of its own, and so do the shapes; with --quick either
+takes a minute or two.
 """
 
 from __future__ import annotations
