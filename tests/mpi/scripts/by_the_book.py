@@ -76,7 +76,8 @@ def check_what_is_left(manager: MPIManager, history: Any, output: Path) -> None:
     assert abs(loss - history["epochs"][-1]["val_loss"]) < 1e-5
     assert abs(manager.figure_of_merit() - loss) < 1e-5
     manager.record_details(str(FOLDER / "details.json"))
-    assert json.loads((FOLDER / "details.json").read_text())["epochs"] == history["epochs"]
+    epochs = json.loads(json.dumps(history["epochs"]).replace("NaN", "null"))  # a mean of a rank without a batch
+    assert json.loads((FOLDER / "details.json").read_text())["epochs"] == epochs
     assert any("first" in path.name for path in output.iterdir())
 
 

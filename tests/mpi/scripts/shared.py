@@ -71,6 +71,7 @@ def verdict(scenario: Callable[[], str]) -> bool:
         said = scenario()
     except Exception:
         wrong = f"rank {COMM.rank}: {traceback.format_exc()}"
+        print(wrong, file=sys.stderr, flush=True)  # others may be waiting for this rank elsewhere
     failures = [text for text in COMM.allgather(wrong) if text]
     if COMM.rank == 0:
         name = scenario.__name__.replace("_", " ")
