@@ -43,10 +43,6 @@ class Reducing(ABC):
     def rescale(self, factor: float) -> None:  # noqa: B027
         """The unit of the vectors changes: those to come are `factor` times as long as they were."""
 
-    def sent(self) -> Tensor | None:
-        """What the others got of this rank's last vector, where a codec made something else of it."""
-        return None
-
 
 class Averaged(Reducing):
     """The mean by samples, summed on its way."""
@@ -103,7 +99,6 @@ class Gathered(Reducing):
         self._mine = transport.storage(nbytes)
         self._everyone = transport.storage(nbytes * transport.size).view(transport.size, nbytes)
         self._vectors = [torch.zeros(layout.numel, dtype=layout.dtype) for _ in range(transport.size)]
-        self._sent: Tensor | None = None
         self.bytes_up = self.bytes_down = (transport.size - 1) * nbytes
 
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
@@ -120,7 +115,7 @@ class Gathered(Reducing):
 
     def _pack(self, vector: Tensor) -> None:
         if self._compressor:
-            self._sent = self._compressor.encode(vector, self._mine)
+            self._compressor.encode(vector, self._mine)
         else:
             self._mine.copy_(vector.view(torch.uint8))
 
@@ -135,9 +130,6 @@ class Gathered(Reducing):
     def rescale(self, factor: float) -> None:
         if self._compressor:
             self._compressor.rescale(factor)
-
-    def sent(self) -> Tensor | None:
-        return self._sent
 
 
 class Compressed(Reducing):
