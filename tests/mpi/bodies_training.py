@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import h5py
@@ -201,6 +202,8 @@ EPOCH: dict[str, Any] = {
 RANK: dict[str, Any] = {
     "samples": int, "updates": int, "loss": NUMBER, "acc": NUMBER, "busy_seconds": NUMBER, "samples_per_second": NUMBER,
 }  # fmt: skip
+IDLE_RANK = RANK | {"loss": NoneType, "acc": NoneType}
+"""A rank that others left no batch of an epoch: means over nothing are null."""
 VALIDATION: dict[str, Any] = {
     "samples": int, "epoch": NUMBER, "seconds": NUMBER, "val_loss": NUMBER, "val_acc": NUMBER,
 }  # fmt: skip
@@ -227,7 +230,7 @@ def body_history_has_its_schema(comm: MPI.Intracomm) -> None:
         check_schema(entry, EPOCH)
         assert set(entry["ranks"]) <= {str(rank) for rank in range(1, 1 + m)}
         for rank in entry["ranks"].values():
-            check_schema(rank, RANK)
+            check_schema(rank, RANK if rank["samples"] else IDLE_RANK)
         assert entry["bytes_up"] > 4 * history["parameters"] * entry["updates"]
         assert seconds < entry["seconds"] <= history["seconds"]
         seconds = entry["seconds"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 
 from nnlo.training.record import Recorder, figures_of
+from nnlo.training.strict_json import dumps
 
 
 class Clock:
@@ -113,6 +115,15 @@ def test_an_epoch_without_updates_has_no_means() -> None:
     entry = Recorder(("loss",), Clock()).close_epoch(1, 0, 0.1)
     assert math.isnan(entry["loss"]) and math.isnan(entry["samples_per_second"])
     assert math.isnan(entry["staleness"]["mean"]) and entry["staleness"]["histogram"] == []
+
+
+def test_a_rank_without_a_batch_in_an_epoch_has_no_means() -> None:
+    recorder = Recorder(("loss", "acc"), Clock())
+    recorder.update(1, 10, (20.0, 5.0), 0, 0.5, 1000)
+    recorder.replied(2, 60)
+    entry = recorder.close_epoch(1, 10, 0.1)
+    assert (entry["loss"], entry["ranks"]["1"]["loss"], entry["ranks"]["2"]["samples"]) == (2.0, 2.0, 0)
+    assert json.loads(dumps(entry["ranks"]["2"]))["loss"] is None
 
 
 def test_ranks_are_in_the_order_of_their_numbers() -> None:
