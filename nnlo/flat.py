@@ -131,6 +131,11 @@ class Arena:
         """The bytes up to the end of the sums, which can be sent alone."""
         return HEADER_BYTES + aligned(sums * torch.float64.itemsize)
 
+    def copy_buffers(self, other: Arena) -> None:
+        """Take over float and integer buffers."""
+        self.buffers.copy_(other.buffers)
+        self.counters.copy_(other.counters)
+
     def copy_body(self, other: Arena) -> None:
         """Take over all but the header."""
         self.storage[HEADER_BYTES:].copy_(other.storage[HEADER_BYTES:])

@@ -169,6 +169,8 @@ class ServerAlgorithm(Algorithm):
     """Workers exchange with a master that holds the centre weights `w`: an update up, a reply down.
 
     Class attributes: `reply_is_weights` lets the reply arrive in the memory that the model computes with.
+    `reply_is_move`: replies say by how much the weights that their worker was sent last are to move, in the form of
+    `reply_wire`, so that they are about those of the centre.
     `answers_before`: what senders are answered is the centre as it was before their step. `pull_first`: a worker
     asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
     `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
@@ -177,13 +179,14 @@ class ServerAlgorithm(Algorithm):
 
     pattern = Pattern.SERVER
     reply_is_weights = False
+    reply_is_move = False
     answers_before = False
     pull_first = False
     lockstep = False
     backup_workers = 0
 
     def reply_wire(self, layout: Layout) -> Codec[Any] | None:
-        """How the vectors that `step` returns travel; None where they are the centre's weights."""
+        """How replies travel that are not the centre's weights: what `step` returns, or moves."""
         return None
 
     @abstractmethod
@@ -211,7 +214,7 @@ class ServerAlgorithm(Algorithm):
         """Apply `merged` to `w` in place and return what the senders are answered, shape (n,)."""
 
     def answered(self, worker: int, w: Tensor, state: State) -> None:
-        """`worker` has just been sent the centre's weights `w`."""
+        """`worker` has weights `w` from now on: the centre's, or what moves make of them."""
 
 
 class CollectiveAlgorithm(Algorithm):

@@ -17,19 +17,24 @@ What else can be done about an update a that is d steps late, with w_i what work
     delay compensation  a + lambda a * a * (w - w_i) in a's stead      Zheng et al. 2017, arXiv 1609.08326
     backup workers K    synchronous, and a step waits for the first M - K gradients at w alone;
                         the others come too late and are refused       Chen et al. 2016
+
+Where replies are compressed, worker i has weights v_i near w: it is told C(w - v_i), and both ends add that to v_i.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from nnlo.algos.base import Lineage, Place, ServerAlgorithm, ServerOptions, State, Update
 from nnlo.algos.mean_gradient import MeanGradient
-from nnlo.compress.options import CompressOptions
+from nnlo.compress import Codec, CodecSpec
+from nnlo.compress.options import CompressOptions, check_not_summed
 from nnlo.errors import OptionsError
+from nnlo.flat import Layout
 from nnlo.optim import FlatOptimizer
 from nnlo.options import option
 
@@ -60,6 +65,11 @@ class DownpourOptions(ServerOptions, CompressOptions):
         metavar="STEPS",
         at_least=0,
     )
+    compress_down: str = option(
+        "none",
+        help="how the master's answers are compressed, as for --compress: each says how a worker's weights move",
+        metavar="CODEC",
+    )
     delay_compensation: float = option(
         0.0,
         help="correct a late gradient g by LAMBDA g*g times what the weights have moved since (DC-ASGD); 0 for not",
@@ -75,12 +85,17 @@ class DownpourOptions(ServerOptions, CompressOptions):
 
     def check(self) -> None:
         super().check()
+        check_not_summed(self.down)
         if self.local_lr and self.sync_every == 1:
             raise OptionsError("--local-lr has no effect with --sync-every 1: give --sync-every 2 or more, or drop it")
         if self.backup_workers and not self.synchronous:
             raise OptionsError("--backup-workers has no effect without --synchronous: add that, or drop it")
         if self.synchronous and (late := self.about_late_updates):
             raise OptionsError(f"{late[0]} has no effect with --synchronous, which applies no late update: drop one")
+
+    @property
+    def down(self) -> CodecSpec | None:
+        return CodecSpec.of(self.compress_down, "--compress-down")
 
     @property
     def about_late_updates(self) -> list[str]:
@@ -96,13 +111,14 @@ class DownpourOptions(ServerOptions, CompressOptions):
 class Downpour(MeanGradient, ServerAlgorithm):
     """The steps of the module's docstring."""
 
-    reply_is_weights = True
     sends_gradient = True
 
     def __init__(self, options: DownpourOptions) -> None:
         super().__init__(options.sync_every)
         self.options, self.synchronous = options, options.synchronous
-        self.codec, self.feedback = options.codec, options.feedback
+        self.codec, self.feedback, self.down = options.codec, options.feedback, options.down
+        self.reply_is_move = self.down is not None
+        self.reply_is_weights = not self.reply_is_move
         self.backup_workers = options.backup_workers
         self.most_late = 0 if options.backup_workers else options.max_staleness
         self.divisor = DIVISORS[options.staleness]
@@ -114,8 +130,19 @@ class Downpour(MeanGradient, ServerAlgorithm):
                 "lower it or start more ranks"
             )
 
+    def reply_wire(self, layout: Layout) -> Codec[Any] | None:
+        return self.down.build(layout) if self.down else None
+
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
-        return self.summing(update)
+        state = self.summing(update)
+        if self.reply_is_move and self.options.local_lr:
+            state["had"] = x.clone()
+        return state
+
+    def start(self, x: Tensor, weights: Tensor, state: State) -> None:
+        super().start(x, weights, state)
+        if "had" in state:
+            state["had"].copy_(weights)
 
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         super().local(x, gradient, samples, state)
@@ -123,7 +150,11 @@ class Downpour(MeanGradient, ServerAlgorithm):
             x.add_(gradient, alpha=-self.options.local_lr)
 
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
-        if x.data_ptr() != reply.data_ptr():
+        if "had" in state:
+            x.copy_(state["had"].add_(reply))
+        elif self.reply_is_move:
+            x.add_(reply)
+        elif x.data_ptr() != reply.data_ptr():
             x.copy_(reply)
 
     def init_master(self, w: Tensor, place: Place) -> State:

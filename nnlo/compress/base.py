@@ -72,36 +72,40 @@ class Reduction(Codec[S]):
 
 
 #: The codecs by name.
-CODECS: Registry[type[Codec[Any]]] = Registry("codec", "--compress")
+CODECS: Registry[type[Codec[Any]]] = Registry("codec")
 
 
 @dataclass(frozen=True)
 class CodecSpec:
-    """A codec's name and settings, checked."""
+    """A codec's name and settings, checked; `flag` is the option that asks for it."""
 
     name: str
     settings: Options
+    flag: str = "--compress"
 
     @classmethod
-    def of(cls, text: str) -> CodecSpec | None:
-        """What `--compress` says, "topk:ratio=0.01"; None for "none". Raises OptionsError."""
+    def of(cls, text: str, flag: str = "--compress") -> CodecSpec | None:
+        """What the flag says, "topk:ratio=0.01"; None for "none". Raises OptionsError."""
         name, _, params = text.partition(":")
         if name == "none":
             if params:
-                raise OptionsError(f"--compress {text}: none has no setting: drop '{params}'")
+                raise OptionsError(f"{flag} {text}: none has no setting: drop '{params}'")
             return None
-        name = CODECS.canonical(name)
         try:
-            return cls(name, checked_settings(CODECS[name].Settings, parse_params(params)))
+            name = CODECS.canonical(name)
         except OptionsError as error:
-            raise OptionsError(f"--compress {text}: {error}") from None
+            raise OptionsError(f"{flag}: {error}") from None
+        try:
+            return cls(name, checked_settings(CODECS[name].Settings, parse_params(params)), flag)
+        except OptionsError as error:
+            raise OptionsError(f"{flag} {text}: {error}") from None
 
     def build(self, layout: Layout) -> Codec[Any]:
         """Raises OptionsError for settings that do not go with the layout."""
         try:
             return CODECS[self.name](self.settings, layout)
         except OptionsError as error:
-            raise OptionsError(f"--compress {self.name}: {error}") from None
+            raise OptionsError(f"{self.flag} {self.name}: {error}") from None
 
     @property
     def needs_feedback(self) -> bool:

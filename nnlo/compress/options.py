@@ -30,11 +30,8 @@ class CompressOptions(Options):
         spec = self.codec
         if spec is None and self.error_feedback is not None:
             raise OptionsError("--error-feedback has no effect without --compress: name a codec, or drop it")
-        if spec is not None and spec.reduces and not self.reduces:
-            raise OptionsError(
-                f"--compress {spec.name}: its updates are summed on their way, as with --mode allreduce: "
-                "choose another codec"
-            )
+        if not self.reduces:
+            check_not_summed(spec)
 
     @property
     def codec(self) -> CodecSpec | None:
@@ -45,3 +42,12 @@ class CompressOptions(Options):
         """Whether what is left out is kept."""
         spec = self.codec
         return spec is not None and (spec.needs_feedback if self.error_feedback is None else self.error_feedback)
+
+
+def check_not_summed(spec: CodecSpec | None) -> None:
+    """Raises OptionsError for a codec whose vectors are summed on their way."""
+    if spec is not None and spec.reduces:
+        raise OptionsError(
+            f"{spec.flag} {spec.name}: its updates are summed on their way, as with --mode allreduce: "
+            "choose another codec"
+        )

@@ -128,9 +128,7 @@ class Answers:
             answer.pinned.owed -= len(headers) - 1
             self._stepper.send(link.channel, opening, answer.pinned)
         elif answer.nbytes > HEADER_BYTES:
-            self._stepper.centre.send_current(link.channel, opening)
-            for peer in headers:
-                self._stepper.answered(peer)
+            self._stepper.send_centre(link.channel, opening, headers, answer.kind is Kind.WEIGHTS)
         else:
             memory = link.header_memory(self._transport)
             opening.write(memory.numpy().data)

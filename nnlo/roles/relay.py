@@ -21,7 +21,8 @@ from nnlo.comm.tables import Table
 from nnlo.errors import PeerLost
 from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.logs import LOG
-from nnlo.roles.centre import Ring
+from nnlo.roles.centre import Pinned, Ring
+from nnlo.roles.moves import moves_of
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, merge_buffers
 from nnlo.roles.wires import Wires
@@ -48,6 +49,7 @@ class Relay:
         self.inbox = {worker: self.below.update(channel.incoming) for worker, channel in self.channels.items()}
         self._decoded = [torch.empty_like(self.up.vector) for _ in self.workers] if self.below.up else []
         self.replies = Ring(lambda: self.below.weights(transport.storage(self.below.weights_bytes)))
+        self.moves = moves_of(transport.storage, self.below, job.place(0, 0, setup.layout, ()).seed)
         self.held: dict[int, Header] = {}
         self.awaited, self.stopped = set(self.workers), set[int]()
         self.sending: Send | None = None
@@ -158,9 +160,19 @@ class Relay:
                 continue
             self.awaited.add(worker)
             if brings(header):
-                self.replies.send(self.channels[worker], replace(header, nbytes=self._body + nbytes), pinned)
+                self.answer(worker, replace(header, nbytes=self._body + nbytes), pinned)
             else:
                 self.channels[worker].send(header, self.transport.storage(HEADER_BYTES))
+
+    def answer(self, worker: int, header: Header, pinned: Pinned) -> None:
+        """Send what came from the head, or how far it is from what the worker has."""
+        if self.moves and header.kind is Kind.REPLY:
+            header = replace(header, nbytes=self.below.reply_bytes)
+            self.moves.send(worker, self.channels[worker], header, pinned.arena)
+            return
+        if self.moves:
+            self.moves.begin(worker, pinned.arena.vector)
+        self.replies.send(self.channels[worker], header, pinned)
 
 
 def brings(header: Header) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from nnlo.comm.messages import Flag, Header
 from nnlo.comm.tables import Opening
 from nnlo.flat import Arena
 from nnlo.roles.centre import Centre, Pinned, Ring
+from nnlo.roles.moves import moves_of
 from nnlo.roles.wires import Wires
 
 
@@ -43,7 +44,9 @@ class Stepper:
         self.replies = Ring(lambda: wires.reply(storage(wires.reply_bytes)))
         self._wires, self._algorithm = wires, algorithm
         self._decoded: list[Tensor] = []
-        self._reply_state = wires.down.init(place.seed) if wires.down else None
+        self.moves = moves_of(storage, wires, place.seed)
+        self._joint_reply = wires.down if wires.down and not wires.replies_move else None
+        self._reply_state = self._joint_reply.init(place.seed) if self._joint_reply else None
         self.state = algorithm.init_master(self.centre.arena.vector, place)
         self.factor = 1.0
 
@@ -78,7 +81,7 @@ class Stepper:
         reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
         merge_buffers(arena, parts, 1.0 if self._algorithm.synchronous else len(arrived) / workers)
         self.version += 1
-        return lineages, self._encoded(reply, arena, owed) if self._wires.down else kept
+        return lineages, self._encoded(reply, arena, owed) if self._joint_reply else kept
 
     def _vector(self, place: int, one: Arrived) -> Tensor:
         """What the update says; decoded into memory of its own where it came encoded."""
@@ -92,20 +95,26 @@ class Stepper:
     def _encoded(self, reply: Tensor, arena: Arena, owed: int) -> Pinned:
         pinned = self.replies.fresh()
         pinned.owed = owed
-        assert self._wires.down is not None and self._reply_state is not None
-        self._wires.down.encode(reply, pinned.arena.payload, self._reply_state)
-        pinned.arena.buffers.copy_(arena.buffers)
-        pinned.arena.counters.copy_(arena.counters)
+        assert self._joint_reply is not None and self._reply_state is not None
+        self._joint_reply.encode(reply, pinned.arena.payload, self._reply_state)
+        pinned.arena.copy_buffers(arena)
         self.replies.back(pinned)
         return pinned
 
     def send(self, channel: Channel, header: Opening, pinned: Pinned) -> None:
         """Send what a step left for its senders, from where it lies."""
-        (self.replies if self._wires.down else self.centre).send(channel, header, pinned)
+        (self.replies if self._joint_reply else self.centre).send(channel, header, pinned)
 
-    def answered(self, peer: int) -> None:
-        """A worker has just been sent the centre's weights."""
-        self._algorithm.answered(peer, self.centre.arena.vector, self.state)
+    def send_centre(self, channel: Channel, header: Opening, peers: Collection[int], whole: bool) -> None:
+        """Send the centre's weights to these workers: whole to start from, or as a reply."""
+        if whole or not self.moves:
+            self.centre.send_current(channel, header)
+        arena, moves = self.centre.arena, self.moves
+        for peer in peers:
+            weights = arena.vector
+            if moves:
+                weights = moves.begin(peer, weights) if whole else moves.send(peer, channel, header, arena)
+            self._algorithm.answered(peer, weights, self.state)
 
     def report(self) -> dict[str, Any]:
         """The algorithm's figures of the epoch that ends now."""

@@ -16,15 +16,16 @@ class Wires:
     """`up` and `down` are the codecs of updates and replies, None where vectors travel as they are.
 
     Arenas have `sums` beside the vector. The centre's weights always travel as they are. Between a head and a master
-    with so many `workers` arenas have a row for each of these in the sums' stead, and updates are combined ones, which
-    are not encoded.
+    with so many `workers` arenas have a row for each of these in the sums' stead; updates are combined ones and weights
+    are for several, which are not encoded. `replies_move`: replies are differences to what their worker has.
     """
 
     def __init__(self, algorithm: ServerAlgorithm, layout: Layout, sums: int, workers: int = 0) -> None:
         self.rows = Rows(workers, sums) if workers else None
         self._layout, self._sums = layout, self.rows.numbers if self.rows else sums
         self.up: Codec[Any] | None = None if workers else algorithm.wire(layout)
-        self.down: Codec[Any] | None = algorithm.reply_wire(layout)
+        self.replies_move = algorithm.reply_is_move and not workers
+        self.down: Codec[Any] | None = None if workers and algorithm.reply_is_move else algorithm.reply_wire(layout)
 
     @property
     def weights_bytes(self) -> int:
@@ -37,6 +38,11 @@ class Wires:
     @property
     def reply_bytes(self) -> int:
         return Arena.nbytes(self._layout, self._sums, encoded(self.down))
+
+    @property
+    def answer_bytes(self) -> int:
+        """Of the larger one: a codec may take more than it is given."""
+        return max(self.weights_bytes, self.reply_bytes)
 
     def weights(self, storage: Tensor) -> Arena:
         return Arena(self._layout, self._sums, storage)

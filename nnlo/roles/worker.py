@@ -36,7 +36,7 @@ class Worker:
         wires = Wires(job.server, setup.layout, len(job.metric_names))
         tree = job.topology.crew
         node = tree.nodes[transport.rank]
-        self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.weights_bytes)
+        self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.answer_bytes)
         self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
         self.up = wires.update(transport.storage(wires.update_bytes))
         place = job.place(node.worker, tree.workers, setup.layout, setup.groups)

@@ -56,6 +56,16 @@ TABLE = [
     ),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),
     Row("downpour", {"compress": "sign"}),
+    Row("downpour", {"compress_down": "bf16", "compress": "topk:ratio=0.5"}),
+    Row(
+        "downpour", {"compress_down": "topk:ratio=0.5", "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}
+    ),
+    Row(
+        "downpour",
+        {"compress_down": "sign", "sync_every": 2, "local_lr": 0.02},
+        digits={"lr": 0.15},
+        quadratic={"lr": 0.1},
+    ),
     own("easgd", {"elastic_lr": 0.3}),
     own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
     own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "elastic_order": "before"}),

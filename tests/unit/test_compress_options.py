@@ -53,6 +53,20 @@ def test_bad_settings_are_refused(options: type[DownpourOptions | AllreduceOptio
     assert str(caught.value) == f"--compress {message}"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("topk:ratio=0", "--compress-down topk:ratio=0: ratio must be above 0, not 0.0"),
+        ("powersgd", "--compress-down powersgd: its updates are summed on their way, as with --mode allreduce: choose"),
+        ("top", "--compress-down: unknown codec 'top': choose one of bf16, "),
+    ],
+)
+def test_what_the_way_down_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(OptionsError) as caught:
+        DownpourOptions(compress_down=text)
+    assert str(caught.value).startswith(message)
+
+
 @pytest.mark.parametrize("text", ["top:ratio=0.1", "bins3", ""])
 def test_unknown_codecs_are_answered_with_the_known(text: str) -> None:
     with pytest.raises(OptionsError, match=r"--compress: unknown codec '.*': choose one of bf16, bins, fp16, .*topk"):
