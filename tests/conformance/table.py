@@ -64,7 +64,7 @@ TABLE = [
         "downpour",
         {"compress_down": "sign", "sync_every": 2, "local_lr": 0.02},
         digits={"lr": 0.15},
-        quadratic={"lr": 0.1},
+        quadratic_epochs=30,
     ),
     own("easgd", {"elastic_lr": 0.3}),
     own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
