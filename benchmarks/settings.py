@@ -41,6 +41,7 @@ SETTINGS: dict[str, Callable[[int], str]] = {
     "downpour, topk 1 %": lambda m: f"--compress topk:ratio=0.01 --lr {smaller(2e-3, m)}",
     "downpour, qsgd": lambda m: f"--compress qsgd --lr {smaller(2e-3, m)}",
     "downpour, sign": lambda m: f"--compress sign --lr {smaller(2e-3, m)}",
+    "downpour, qsgd, both ways": lambda m: f"--compress qsgd --compress-down qsgd --lr {smaller(2e-3, m)}",
     "downpour, sign, both ways": lambda m: f"--compress sign --compress-down sign --lr {smaller(2e-3, m)}",
     "allreduce, powersgd": lambda m: f"--mode allreduce --compress powersgd --lr {larger(2e-3, m)}",
 }

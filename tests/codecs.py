@@ -36,7 +36,7 @@ def codec_of(text: str, layout: Layout) -> Codec[Any]:
 
 
 def compressor_of(text: str, layout: Layout, feedback: bool = True, seed: int = 5) -> Compressor:
-    return Compressor(codec_of(text, layout), feedback, seed)
+    return Compressor(codec_of(text, layout), feedback, seed, tells=True)
 
 
 def random_vector(layout: Layout, seed: int = 0) -> Tensor:

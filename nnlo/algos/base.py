@@ -95,7 +95,8 @@ class Algorithm(ABC):
     Class attributes: `gradient_is_update` lets the backward pass write straight into the memory that
     is sent. `sends_gradient`: updates are gradients, which the rate is applied to later. `rate`: the learning rate
     of the workers' own steps, which the history records; NaN where they have none. `rate_flag` is the option of the
-    learning rate. `codec` is how updates are compressed, with `feedback` or without.
+    learning rate. `codec` is how updates are compressed, with `feedback` or without; `hears_sent`: whether `sent` is
+    to be called with what the codec made of one.
     """
 
     pattern: Pattern
@@ -106,6 +107,7 @@ class Algorithm(ABC):
     rate_flag = "--lr"
     codec: CodecSpec | None = None
     feedback = False
+    hears_sent = False
     sends_gradient = False
 
     def check(self, workers: int) -> None:  # noqa: B027

@@ -134,7 +134,7 @@ class Downpour(MeanGradient, ServerAlgorithm):
         return self.down.build(layout) if self.down else None
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
-        state = self.summing(update)
+        state = {**self.summing(update), "factor": 1.0}
         if self.reply_is_move and self.options.local_lr:
             state["had"] = x.clone()
         return state
@@ -147,7 +147,11 @@ class Downpour(MeanGradient, ServerAlgorithm):
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         super().local(x, gradient, samples, state)
         if self.options.local_lr:
-            x.add_(gradient, alpha=-self.options.local_lr)
+            x.add_(gradient, alpha=-self.options.local_lr * state["factor"])
+
+    def scale(self, factor: float, state: State) -> None:
+        super().scale(factor, state)
+        state["factor"] = factor
 
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         if "had" in state:
@@ -171,9 +175,10 @@ class Downpour(MeanGradient, ServerAlgorithm):
         return merged
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
+        """Late updates that a master between has combined count as so many steps, at the same weights."""
         optimizer: FlatOptimizer = state["optimizer"]
-        factor = optimizer.factor
-        optimizer.scale(factor / max(self.divisor(lineage.delay) for lineage in lineages))
+        factor, steps = optimizer.factor, 1 if self.synchronous else len(lineages)
+        optimizer.scale(factor * steps / max(self.divisor(lineage.delay) for lineage in lineages))
         optimizer.step(w, merged)
         optimizer.scale(factor)
         return w

@@ -37,6 +37,7 @@ class Easgd(ServerAlgorithm):
         self.synchronous, self.sync_every = options.synchronous, options.sync_every
         self.codec = options.codec
         self.pull_first = self.codec is not None
+        self.hears_sent = self.pull_first
         self.answers_before = not self.pull_first
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:

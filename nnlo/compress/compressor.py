@@ -24,24 +24,28 @@ from nnlo.compress.base import Codec, Reduction, State
 
 
 class Compressor:
-    """Encodes one sender's vectors; `state` holds the residual (None without feedback) and the codec's own."""
+    """Encodes one sender's vectors; `state` holds the residual (None without feedback) and the codec's own.
 
-    def __init__(self, codec: Codec[Any], feedback: bool, seed: int) -> None:
+    `tells`: whether `encode` says what it made of them, which takes another pass.
+    """
+
+    def __init__(self, codec: Codec[Any], feedback: bool, seed: int, tells: bool = False) -> None:
         self.codec = codec
         residual = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype) if feedback else None
         self.state: State = {"residual": residual, "codec": codec.init(seed)}
-        self._sent = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype)
+        self._sent = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype) if feedback or tells else None
 
-    def encode(self, vector: Tensor, memory: Tensor) -> Tensor:
+    def encode(self, vector: Tensor, memory: Tensor) -> Tensor | None:
         """Write `vector` into `memory`; what the other side reads from it, shape (n,), until the next call.
 
-        With feedback `vector` is overwritten.
+        None where nobody asked for that. With feedback `vector` is overwritten.
         """
         residual = self.state["residual"]
         if residual is not None:
             vector = residual.add_(vector)
         self.codec.encode(vector, memory, self.state["codec"])
-        self.codec.decode(memory, self._sent)
+        if self._sent is not None:
+            self.codec.decode(memory, self._sent)
         if residual is not None:
             residual.sub_(self._sent)
         return self._sent

@@ -21,8 +21,7 @@ class Account:
         """Step number `step`, after which the clock is at `clock` samples."""
         for one, lineage in zip(arrived, lineages, strict=True):
             header = one.header
-            busy = header.busy_us * 1e-6
-            self._recorder.update(one.peer, header.samples, one.sums, lineage.delay, busy, header.nbytes)
+            self._recorder.update(one.peer, header.samples, one.sums, lineage.delay, header.busy_us * 1e-6)
         self._recorder.step()
         if self._callbacks.wants_updates:
             self._callbacks.on_train_batch_end(step, self._logs(arrived, lineages, clock))

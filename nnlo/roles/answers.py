@@ -103,6 +103,8 @@ class Answers:
     def _reply(self, peer: int, answer: Answer, outbox: Outbox) -> bool:
         """Put what is owed and perhaps a range, or stop, into `outbox`; False where the worker has to wait."""
         if self._stopping:
+            if answer.pinned:
+                answer.pinned.owed -= 1
             outbox.setdefault((self._links[peer], STOP), {})[peer] = Header(Kind.STOP)
             return True
         outstanding = self._dealer.outstanding(peer)

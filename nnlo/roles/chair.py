@@ -94,6 +94,9 @@ class Chair:
         for peer, one in told.items():
             if one.refused or (dropped and one.samples):
                 self.judge.refuse(peer, one.refused + one.samples)
+        for peer, one in told.items() if good else ():
+            self.recorder.received(peer, one.bytes_up)
+            self.recorder.replied(peer, one.bytes_down)
         if good and not dropped:
             self.judge.good()
             lineages = [Lineage(one.peer, self.steps, 0, one.header.samples) for one in good]
@@ -102,15 +105,13 @@ class Chair:
             self.transport.trace.add(
                 "step", self.transport.trace.now(), self.steps, len(good), sum(one.samples for one in lineages), 0
             )
-        for peer, one in told.items():
-            self.recorder.replied(peer, one.bytes_down if good else 0)
         why = ENDLESS if self.milestones.marks.endless(self.clock) else self.judge.failure
         self.failure = TrainingError(why) if why else None
 
     def arrived(self, peer: int, told: Told) -> Arrived:
         """A worker's part of a round, as an update of its own."""
         busy = round(1e6 * told.busy)
-        header = Header(Kind.UPDATE, samples=told.samples, nbytes=told.bytes_up, count=told.count, busy_us=busy)
+        header = Header(Kind.UPDATE, samples=told.samples, count=told.count, busy_us=busy)
         return Arrived(peer, header, self.arena, told.sums)
 
     async def point(self, header: Header) -> None:

@@ -52,6 +52,7 @@ class Computing:
         self.flat = Flat(setup.module, setup.layout, x, gradient, up.buffers)
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
+        self._kept = up.buffers.clone()
         self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype))
 
     def add(self, dealt: Range) -> None:
@@ -72,6 +73,7 @@ class Computing:
     async def work(self, most: int, before: Callable[[int], None], after: Callable[[int], None]) -> Work:
         """Gradients of at most `most` batches of one range; `before` and `after` each, with its samples."""
         self._sums.zero_()
+        self._kept.copy_(self.flat.buffers)
         first = self.prefetch.ranges[0]
         done = Work(first.epoch, first.first)
         while done.count < min(most, first.count):
@@ -85,6 +87,10 @@ class Computing:
             self._transport.trace.add("compute", began, batch.samples)
             done.samples, done.count = done.samples + batch.samples, done.count + 1
         return done
+
+    def restore_buffers(self) -> None:
+        """Those before the last `work`: what it made of them is not finite, or of an update that is not."""
+        self.flat.buffers.copy_(self._kept)
 
     def _compute(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
         self._gradient.zero_()

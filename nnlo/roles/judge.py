@@ -29,7 +29,7 @@ class Judge:
         if stepper.accepts(one.peer, one.header):
             return True
         header = one.header
-        self._recorder.late(one.peer, header.samples, header.busy_us * 1e-6, header.nbytes)
+        self._recorder.late(one.peer, header.samples, header.busy_us * 1e-6)
         return False
 
     def good(self) -> None:

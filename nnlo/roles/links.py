@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
 from nnlo.comm.base import Channel, Transport
 from nnlo.comm.messages import Header, Kind
 from nnlo.comm.tables import Opening, Rows, Table
-from nnlo.flat import HEADER_BYTES
+from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.roles.wires import Wires
 from nnlo.roles.worker import EXCHANGE
 from nnlo.topology import Role, Topology
@@ -19,18 +18,20 @@ from nnlo.topology import Role, Topology
 class Link:
     """A channel to the rank that speaks for `workers` (peer ids), at least one.
 
-    It has room for one message at a time: for the next once each worker's part is settled.
+    It has room for one message at a time: for the next once each worker's part is settled, or put aside.
     """
 
     def __init__(self, channel: Channel, wires: Wires, workers: Sequence[int]) -> None:
         self.channel, self.workers = channel, list(workers)
-        self.arena = wires.update(channel.incoming)
+        self._arena = wires.update(channel.incoming)
         self._unsettled: set[int] = set()
+        self.nbytes = 0  # of the last message
 
     def take(self) -> dict[int, Header]:
         """What has arrived of each worker. Raises PeerLost."""
-        headers = self.read(self.channel.take())
-        self._unsettled = set(headers)
+        header = self.channel.take()
+        headers = self.read(header)
+        self._unsettled, self.nbytes = set(headers), header.nbytes
         return headers
 
     def read(self, header: Header) -> dict[int, Header]:
@@ -38,23 +39,27 @@ class Link:
 
     def settle(self, worker: int) -> None:
         """Its part is not looked at any more."""
-        self._unsettled.discard(worker)
-        if not self._unsettled and self.workers:
-            self.channel.post()
+        if worker in self._unsettled:
+            self._unsettled.remove(worker)
+            if not self._unsettled and self.workers:
+                self.channel.post()
+
+    def put_aside(self) -> None:
+        """Make room for what others may say while this message waits for them."""
 
     def leave(self, worker: int) -> None:
         """It is gone."""
         self.workers.remove(worker)
         self.settle(worker)
 
+    def arena(self, worker: int) -> Arena:
+        """Where its update lies, alone or in one vector with others'."""
+        return self._arena
+
     def sums(self, worker: int) -> list[float]:
         """Of loss and metrics behind its update."""
-        found: list[float] = self.arena.sums.tolist()
+        found: list[float] = self._arena.sums.tolist()
         return found
-
-    def counted(self, worker: int, header: Header) -> Header:
-        """With the bytes of its message, as they are to be counted."""
-        return header
 
     def opening(self, headers: Mapping[int, Header]) -> Opening:
         """What opens the message that tells workers these."""
@@ -66,25 +71,35 @@ class Link:
 
 
 class Relayed(Link):
-    """A link to a master; the bytes of a message count for the first worker that it concerns."""
+    """A link to a master. `_aside`: copies of messages that wait for other workers behind the same master."""
 
     def __init__(self, channel: Channel, wires: Wires, workers: Sequence[int], rows: Rows) -> None:
         super().__init__(channel, wires, workers)
-        self._places, self._rows = {worker: place for place, worker in enumerate(workers)}, rows
-        self._nbytes = 0
+        self._places, self._rows, self._wires = {worker: place for place, worker in enumerate(workers)}, rows, wires
+        self._aside: dict[int, Arena] = {}
 
     def read(self, header: Header) -> dict[int, Header]:
-        self._nbytes = header.nbytes
-        found = zip(self._places, self._rows.read(self.arena), strict=True)
+        found = zip(self._places, self._rows.read(self._arena), strict=True)
         return {worker: one for worker, one in found if one is not None and worker in self.workers}
 
-    def sums(self, worker: int) -> list[float]:
-        found: list[float] = self._rows.sums_of(self.arena, self._places[worker]).tolist()
-        return found
+    def settle(self, worker: int) -> None:
+        if self._aside.pop(worker, None) is None:
+            super().settle(worker)
 
-    def counted(self, worker: int, header: Header) -> Header:
-        nbytes, self._nbytes = self._nbytes, 0
-        return replace(header, nbytes=nbytes)
+    def put_aside(self) -> None:
+        silent = self._unsettled | self._aside.keys()
+        if self._unsettled and silent != set(self.workers):
+            copy = self._wires.update(self._arena.storage.clone())
+            self._aside |= dict.fromkeys(self._unsettled, copy)
+            self._unsettled = set()
+            self.channel.post()
+
+    def arena(self, worker: int) -> Arena:
+        return self._aside.get(worker, self._arena)
+
+    def sums(self, worker: int) -> list[float]:
+        found: list[float] = self._rows.sums_of(self.arena(worker), self._places[worker]).tolist()
+        return found
 
     def opening(self, headers: Mapping[int, Header]) -> Opening:
         body = max(header.nbytes for header in headers.values())

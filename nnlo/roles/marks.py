@@ -19,8 +19,11 @@ class Marks:
 
     def epoch_due(self, clock: int, finished: bool) -> bool:
         """Whether the clock (samples) has passed the end of an epoch; the last ends when all is done."""
-        left = self._epochs - self.epochs_closed
-        return left > 0 and (finished or (left > 1 and clock >= (self.epochs_closed + 1) * self._samples))
+        return self.epochs_closed < self._epochs and (finished or self.behind(clock))
+
+    def behind(self, clock: int) -> bool:
+        """Whether the end of an epoch other than the last has been passed."""
+        return self.epochs_closed + 1 < self._epochs and clock >= (self.epochs_closed + 1) * self._samples
 
     def due(self, clock: int, batches: int, finished: bool) -> bool:
         inside = self._every is not None and batches // self._every > self._batches // self._every

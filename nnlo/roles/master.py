@@ -90,7 +90,7 @@ class Master:
         if not self.finished and not self.stopping:
             self.failure = TrainingError("every worker is lost")
         elif self.milestones.due(self.clock, self.batches, self.finished):
-            await self.milestones.reach(self.clock, self.batches, self.finished)
+            await self.milestones.pass_all(self.clock, self.batches, self.finished)
         await self.milestones.settle()
         self.milestones.snapshot.take(self.stepper.centre.arena)
 
@@ -99,10 +99,12 @@ class Master:
         if not isinstance(source, Channel):
             self.milestones.collect()
             return
-        self.take(self._link_of[source])
+        link = self._link_of[source]
+        self.take(link)
         while step := self.next_step():
             await self.apply(step)
         self.serve()
+        link.put_aside()
 
     def take(self, link: Link) -> None:
         """Take in a message."""
@@ -113,6 +115,9 @@ class Master:
             for peer in list(link.workers):
                 self.leave(peer)
             return
+        speaking = [peer for peer, header in headers.items() if header.kind is not Kind.BYE]
+        if speaking:
+            self.recorder.received(speaking[0], link.nbytes)
         for peer, header in headers.items():
             self.hear(peer, header)
 
@@ -156,8 +161,9 @@ class Master:
 
     def together(self, step: list[int]) -> list[int]:
         """These workers, and those whose updates are combined with theirs."""
-        links = [self._link_to[peer] for peer in step]
-        return step + [peer for peer in self.pending if peer not in step and self._link_to[peer] in links]
+        arenas = {id(self._link_to[peer].arena(peer)) for peer in step}
+        others = (peer for peer in self.pending if peer not in step)
+        return step + [peer for peer in others if id(self._link_to[peer].arena(peer)) in arenas]
 
     async def apply(self, step: Sequence[int]) -> None:
         """One step of the centre; the workers are answered before it is accounted for, unless it is a milestone."""
@@ -179,12 +185,12 @@ class Master:
         if good:
             self.account.add(good, lineages, number, self.clock)
         if due:
-            self.stopping |= await self.milestones.reach(self.clock, self.batches, self.finished)
+            self.stopping |= await self.milestones.pass_all(self.clock, self.batches, self.finished)
             self.release(answers)
 
     def arrived(self, peer: int, header: Header) -> Arrived:
         link = self._link_to[peer]
-        return Arrived(peer, link.counted(peer, header), link.arena, link.sums(peer))
+        return Arrived(peer, header, link.arena(peer), link.sums(peer))
 
     def step(
         self, good: Sequence[Arrived], headers: dict[int, Header], clock: int
@@ -198,7 +204,7 @@ class Master:
         began = self.transport.trace.now()
         self.stepper.scale(self.job.factor(clock, self._samples))
         taking = headers if self.algorithm.lockstep else [one.peer for one in good]
-        lineages, pinned = self.stepper.step(good, len(self.links), len(taking))
+        lineages, pinned = self.stepper.step(good, len(self.links), sum(peer in self.links for peer in taking))
         samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
         self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
         moved, unmoved = self.answers.moved(pinned, clock), self.answers.unmoved

@@ -74,6 +74,12 @@ class Milestones:
     def due(self, clock: int, batches: int, finished: bool) -> bool:
         return self.marks.due(clock, batches, finished)
 
+    async def pass_all(self, clock: int, batches: int, finished: bool) -> bool:
+        """Pass a point that is due, and before the last one all ends of epochs that one step has gone over."""
+        while finished and self.marks.behind(clock):
+            await self.reach(clock, batches, False)
+        return await self.reach(clock, batches, finished)
+
     async def reach(self, clock: int, batches: int, finished: bool) -> bool:
         """Pass a point; returns whether training is to stop here."""
         await self.settle()

@@ -174,6 +174,7 @@ class Rounds:
         good = self.reducing.counts(self.algorithm.send(self.x, self.state), self.up.buffers)
         if not good:
             self.algorithm.dropped(self.x, self.state)
+            self.computing.restore_buffers()
         return good
 
     async def reduce(self, told: list[Told]) -> None:

@@ -43,7 +43,8 @@ class Worker:
         self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
         self.x = self.weights.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.update)
         self.gradient = self.update if self.algorithm.gradient_is_update else torch.zeros_like(self.x)
-        self.compressor = Compressor(wires.up, self.algorithm.feedback, place.stream) if wires.up else None
+        feedback, hears = self.algorithm.feedback, self.algorithm.hears_sent
+        self.compressor = Compressor(wires.up, feedback, place.stream, tells=hears) if wires.up else None
         self.decoded = wires.down and (wires.down, torch.zeros_like(self.x))
         self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
         self.state = self.algorithm.init(self.x, self.update, place)
@@ -160,9 +161,12 @@ class Worker:
         self.computing.flat.gather(self.up.counters)
         if not (finite(update) and finite(self.up.buffers)):
             self.algorithm.dropped(self.x, self.state)
+            self.computing.restore_buffers()
             return replace(header, flags=header.flags | Flag.NON_FINITE, nbytes=HEADER_BYTES)
         if self.compressor:
-            self.algorithm.sent(self.x, self.compressor.encode(update, self.up.payload), self.state)
+            left = self.compressor.encode(update, self.up.payload)
+            if self.algorithm.hears_sent and left is not None:
+                self.algorithm.sent(self.x, left, self.state)
         elif update.data_ptr() != self.up.vector.data_ptr():
             self.up.vector.copy_(update)
         return header

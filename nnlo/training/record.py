@@ -47,9 +47,7 @@ class Recorder:
     def _tally(self, worker: int) -> Tally:
         return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
 
-    def update(
-        self, worker: int, samples: int, sums: Sequence[float], delay: int, busy_seconds: float, bytes_up: int
-    ) -> None:
+    def update(self, worker: int, samples: int, sums: Sequence[float], delay: int, busy_seconds: float) -> None:
         """An update of `worker` was applied `delay` centre steps after the weights that it was computed from.
 
         sums: of the loss and of each metric over its samples. busy_seconds: what the worker computed for it. The step
@@ -59,7 +57,6 @@ class Recorder:
         tally.samples += samples
         tally.updates += 1
         tally.busy_seconds += busy_seconds
-        tally.bytes_up += bytes_up
         own = tally.sums
         for place in self._places:
             own[place] += sums[place]
@@ -75,13 +72,16 @@ class Recorder:
         self._tally(worker).refused += 1
         self._refused_samples += samples
 
-    def late(self, worker: int, samples: int, busy_seconds: float, bytes_up: int) -> None:
+    def late(self, worker: int, samples: int, busy_seconds: float) -> None:
         """An update of `worker` was not applied, since it came too late; its loss and metrics do not count."""
         tally = self._tally(worker)
         tally.late += 1
         tally.busy_seconds += busy_seconds
-        tally.bytes_up += bytes_up
         self._late_samples += samples
+
+    def received(self, worker: int, nbytes: int) -> None:
+        """A message of `nbytes` bytes came up from `worker`, or from a master for it and for others."""
+        self._tally(worker).bytes_up += nbytes
 
     def replied(self, worker: int, nbytes: int) -> None:
         """A message of `nbytes` bytes went down to `worker`."""

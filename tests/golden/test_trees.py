@@ -181,14 +181,17 @@ def test_updates_that_wait_together_become_one_step() -> None:
 
 
 def test_the_bytes_of_the_heads_link_are_counted() -> None:
-    """One message of two workers a step, of the size of its arena: two rows of a header and two sums more or less."""
+    """One message of two workers a step, of the size of its arena: two rows of a header and two sums more or less.
+
+    Before the first step and after the last every worker sends a word alone, or a master two rows of words.
+    """
     x, y = integers(32)
     algo = algo_of("downpour", {"synchronous": True})
     one, two = (trained(shape, Batches(cut(x, y, [4] * 8)), algo) for shape in ((1, 4, 1), (3, 2, 1)))
     assert one.last["updates"] == two.last["updates"] == 2
     vector = 128  # ten parameters in float64, in lines of 64 bytes
-    assert one.last["bytes_up"] == 2 * 4 * (64 + 64 + vector)
-    assert two.last["bytes_up"] == 2 * 2 * (64 + 192 + vector)
+    assert one.last["bytes_up"] == 2 * 4 * (64 + 64 + vector) + 2 * 4 * 64
+    assert two.last["bytes_up"] == 2 * 2 * (64 + 192 + vector) + 2 * 2 * (64 + 192)
 
 
 def told(kind: Kind, version: int, nbytes: int) -> Header:

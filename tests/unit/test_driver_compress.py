@@ -20,7 +20,8 @@ def test_codec_and_feedback_change_what_comes_out() -> None:
     """Six updates an epoch, of 56 numbers in four tensors: a header, two sums, and 14 bytes for 6 numbers or 23."""
     flags = ([], ["--compress", "topk:ratio=0.1"], ["--compress", "topk:ratio=0.1", "--no-error-feedback"])
     entries = [run_driver(*SGD, *more)["epochs"][-1] for more in flags]
-    assert [entry["bytes_up"] for entry in entries] == [6 * (64 + 64 + 256), 6 * (64 + 64 + 64), 6 * (64 + 64 + 64)]
+    words = {entry["bytes_up"] - 6 * (64 + 64 + part) for entry, part in zip(entries, (256, 64, 64), strict=True)}
+    assert len(words) == 1 and words <= {0, 64, 128}  # who is ready
     assert len({entry["loss"] for entry in entries}) == 3
 
 

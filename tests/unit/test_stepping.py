@@ -32,7 +32,7 @@ def memory(nbytes: int) -> Tensor:
 
 
 def test_updates_that_share_a_message_are_one_vector_of_so_many_workers() -> None:
-    """Two of four workers in one message of 3 + 5 samples: buffers move half of the way, as 2 of 4 do."""
+    """Two of four workers in one message of 3 + 5 samples: two steps of rate 1; buffers move half of the way."""
     layout, algorithm = Layout.of(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))), Seen(DownpourOptions())
     wires = Wires(algorithm, layout, 1, workers=2)
     place = Place(0, 4, layout, optimizer=OptimizerSpec.of("sgd", {"lr": 1.0}))
@@ -47,5 +47,5 @@ def test_updates_that_share_a_message_are_one_vector_of_so_many_workers() -> Non
     assert lineages == [Lineage(3, 6, 1, 3), Lineage(5, 6, 1, 5)]
     assert [(update.lineage, update.workers) for update in algorithm.seen] == [(Lineage(3, 6, 1, 8), 2)]
     centre = stepper.centre.arena
-    assert torch.equal(centre.vector, torch.full_like(centre.vector, -2.0))
+    assert torch.equal(centre.vector, torch.full_like(centre.vector, -4.0))
     assert torch.equal(centre.buffers, torch.full_like(centre.buffers, 2.0)) and centre.counters.tolist() == [9]

@@ -22,15 +22,17 @@ def filled() -> dict:
     clock = Clock()
     recorder = Recorder(("loss", "acc"), clock)
     recorder.replied(1, 100)
-    recorder.update(1, 10, (20.0, 5.0), 0, 0.5, 1000)
+    for worker, nbytes in ((1, 1000), (2, 1000), (1, 800), (2, 900)):
+        recorder.received(worker, nbytes)
+    recorder.update(1, 10, (20.0, 5.0), 0, 0.5)
     recorder.step()
-    recorder.update(2, 30, (20.0, 25.0), 2, 1.5, 1000)
+    recorder.update(2, 30, (20.0, 25.0), 2, 1.5)
     recorder.step()
     recorder.replied(2, 60)
-    recorder.update(1, 10, (10.0, 6.0), 1, 0.5, 800)
+    recorder.update(1, 10, (10.0, 6.0), 1, 0.5)
     recorder.step()
     recorder.refused(2, 7)
-    recorder.late(2, 5, 0.25, 900)
+    recorder.late(2, 5, 0.25)
     clock.now = 14.0
     return recorder.close_epoch(1, 62, 0.125)
 
@@ -84,7 +86,7 @@ def test_an_epoch_adds_up() -> None:
 def test_one_step_of_many_updates_is_one_step() -> None:
     recorder = Recorder(("loss",), Clock())
     for worker in range(1, 5):
-        recorder.update(worker, 8, [1.0], 0, 0.0, 4)
+        recorder.update(worker, 8, [1.0], 0, 0.0)
     recorder.step()
     entry = recorder.close_epoch(1, 32, None)
     assert entry["updates"] == 1
@@ -95,13 +97,13 @@ def test_one_step_of_many_updates_is_one_step() -> None:
 def test_the_next_epoch_begins_empty_where_the_last_ended() -> None:
     clock = Clock()
     recorder = Recorder(("loss",), clock)
-    recorder.update(1, 10, [10.0], 5, 1.0, 9)
+    recorder.update(1, 10, [10.0], 5, 1.0)
     recorder.step()
     recorder.refused(1, 10)
-    recorder.late(1, 10, 0.0, 9)
+    recorder.late(1, 10, 0.0)
     clock.now = 12.0
     recorder.close_epoch(1, 10, 0.1)
-    recorder.update(2, 20, [10.0], 0, 1.0, 9)
+    recorder.update(2, 20, [10.0], 0, 1.0)
     clock.now = 16.0
     entry = recorder.close_epoch(2, 30, 0.1)
     assert (entry["loss"], entry["updates"], entry["refused"], entry["refused_samples"]) == (0.5, 0, 0, 0)
@@ -119,7 +121,7 @@ def test_an_epoch_without_updates_has_no_means() -> None:
 
 def test_a_rank_without_a_batch_in_an_epoch_has_no_means() -> None:
     recorder = Recorder(("loss", "acc"), Clock())
-    recorder.update(1, 10, (20.0, 5.0), 0, 0.5, 1000)
+    recorder.update(1, 10, (20.0, 5.0), 0, 0.5)
     recorder.replied(2, 60)
     entry = recorder.close_epoch(1, 10, 0.1)
     assert (entry["loss"], entry["ranks"]["1"]["loss"], entry["ranks"]["2"]["samples"]) == (2.0, 2.0, 0)
@@ -129,7 +131,7 @@ def test_a_rank_without_a_batch_in_an_epoch_has_no_means() -> None:
 def test_ranks_are_in_the_order_of_their_numbers() -> None:
     recorder = Recorder(("loss",), Clock())
     for worker in (10, 2, 1):
-        recorder.update(worker, 1, [0.0], 0, 0.0, 0)
+        recorder.update(worker, 1, [0.0], 0, 0.0)
     assert list(recorder.close_epoch(1, 3, 0.1)["ranks"]) == ["1", "2", "10"]
 
 
@@ -144,6 +146,6 @@ def test_an_update_is_cheap() -> None:
     for _ in range(20):
         began = time.perf_counter()
         for _ in range(1000):
-            recorder.update(1, 100, sums, 1, 0.01, 4096)
+            recorder.update(1, 100, sums, 1, 0.01)
         best = min(best, time.perf_counter() - began)
     assert best / 1000 < 10e-6
