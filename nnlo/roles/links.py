@@ -83,8 +83,10 @@ class Relayed(Link):
         return {worker: one for worker, one in found if one is not None and worker in self.workers}
 
     def settle(self, worker: int) -> None:
-        if self._aside.pop(worker, None) is None:
+        if worker in self._unsettled:
             super().settle(worker)
+        else:
+            self._aside.pop(worker, None)
 
     def put_aside(self) -> None:
         silent = self._unsettled | self._aside.keys()

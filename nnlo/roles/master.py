@@ -29,9 +29,10 @@ from nnlo.training.record import Recorder
 class Master:
     """The loop of the master of a server algorithm.
 
-    Each worker has at most one message here: it is `pending` until a step takes it in, then the worker
-    waits among the `answers`. An asynchronous step takes one update; a synchronous one takes
-    those of all workers that still have batches in the epoch. `strangers` have not said hello yet.
+    Each worker has one update at most here: it is `pending` until a step takes it in, then the worker
+    waits among the `answers`. What one says that goes on without an answer is heard `afterwards`. An asynchronous
+    step takes one update; a synchronous one takes those of all workers that still have batches in the epoch.
+    `strangers` have not said hello yet.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Master:
         self.answers = Answers(transport, job.server, self.dealer, self.stepper, self.recorder, self.links, wires)
         self.clock = self.batches = 0
         self.pending: dict[int, Header] = {}
+        self.afterwards: dict[int, Header] = {}
         self.strangers = set(workers)
         self.stopping = False
         self.failure: NnloError | None = None
@@ -103,6 +105,8 @@ class Master:
         self.take(link)
         while step := self.next_step():
             await self.apply(step)
+            for peer in self.afterwards.keys() - self.pending.keys():
+                self.hear(peer, self.afterwards.pop(peer))
         self.serve()
         link.put_aside()
 
@@ -123,7 +127,10 @@ class Master:
 
     def hear(self, peer: int, header: Header) -> None:
         """Take in what a worker sent."""
-        if header.kind is Kind.UPDATE:
+        if peer in self.pending:
+            self.links[peer].settle(peer)
+            self.afterwards[peer] = header
+        elif header.kind is Kind.UPDATE:
             self.take_update(peer, header)
         elif header.kind is Kind.BYE:
             LOG.debug("worker %d leaves", peer)
@@ -148,6 +155,7 @@ class Master:
         """A worker is gone, in order or not: the others take over what it had not done."""
         self.links.pop(peer).leave(peer)
         self.strangers.discard(peer)
+        self.afterwards.pop(peer, None)
         self.answers.drop(peer)
         self.dealer.lose(peer)
 

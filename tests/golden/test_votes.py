@@ -107,7 +107,7 @@ def test_one_worker_is_a_plain_loop(mode: str, exchange: str) -> None:
     ],
 )
 def test_the_history_counts_packed_bytes(options: dict[str, Any], bits: int) -> None:
-    """In 7 steps two workers exchange 14 updates, one of them void; with a master 13, in whole 64 bytes, and 5 words."""
+    """In 7 steps two workers exchange 14 updates, one of them void; a master 13, of whole 64 bytes, and 5 words."""
     nbytes = -(-PARAMETERS * bits // 8)
     served, alone = (
         train_here(VirtualWorld(3), ragged(), Algo("sgd", lr=0.01, exchange=exchange, **options), network)
