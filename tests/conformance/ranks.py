@@ -22,12 +22,12 @@ class Rank:
 
     def __init__(self, ranks: Ranks, index: int, workers: int) -> None:
         self.algorithm, self.index = ranks.algorithm, index
-        self.x, self.memory, self.read = ranks.w.clone(), torch.zeros(SIZE), 0
+        self.x, self.memory, self.had, self.read = ranks.w.clone(), torch.zeros(SIZE), ranks.w.clone(), 0
         place = ranks.place(index + 1, workers)
         self.state = self.algorithm.init(self.x, self.memory, place)
         self.algorithm.start(self.x, ranks.w, self.state)
         codec = self.algorithm.wire(LAYOUT)
-        self.compressor = Compressor(codec, self.algorithm.feedback, place.stream) if codec else None
+        self.compressor = Compressor(codec, self.algorithm.feedback, place.stream, tells=True) if codec else None
 
     def batch(self, turn: int) -> None:
         """One batch of 2 or 3 samples of 1/2 |x - target|^2, a target a batch."""
@@ -47,16 +47,25 @@ class Rank:
         self.algorithm.sent(self.x, left, self.state)
         return left.clone()
 
+    def answer(self, reply: Tensor) -> Tensor:
+        """What this one is told: weights, or how far they are from those that it was told before."""
+        told = (
+            reply - self.had if isinstance(self.algorithm, ServerAlgorithm) and self.algorithm.reply_is_move else reply
+        )
+        self.had.copy_(reply)
+        return told.clone()
+
     def save(self) -> dict[str, Any]:
         compressor = self.compressor.state if self.compressor else {}
         return {
-            "x": self.x, "memory": self.memory, "read": self.read, "state": plain(self.state),
-            "compressor": plain(compressor),
+            "x": self.x, "memory": self.memory, "had": self.had, "read": self.read,
+            "state": plain(self.state), "compressor": plain(compressor),
         }  # fmt: skip
 
     def load(self, saved: dict[str, Any]) -> None:
         self.x.copy_(saved["x"])
         self.memory.copy_(saved["memory"])
+        self.had.copy_(saved["had"])
         self.read = saved["read"]
         restore(self.state, saved["state"])
         restore(self.compressor.state if self.compressor else {}, saved["compressor"])
@@ -116,7 +125,7 @@ class Ranks:
         merged = algorithm.merge(updates, self.w, self.state)
         reply = algorithm.step(self.w, merged, [update.lineage for update in updates], self.state)
         for one in senders if not algorithm.pull_first else ():
-            algorithm.receive(one.x, (before if algorithm.answers_before else reply).clone(), one.state)
+            algorithm.receive(one.x, one.answer(before if algorithm.answers_before else reply), one.state)
             algorithm.answered(one.index + 1, self.w, self.state)
 
     def reduce(self, senders: Sequence[Rank], samples: int) -> None:

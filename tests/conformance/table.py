@@ -66,7 +66,13 @@ TABLE = [
         digits={"lr": 0.15},
         quadratic_epochs=30,
     ),
+    Row("downpour", {"compress": "qsgd"}),
+    Row("downpour", {"compress": "bins:bits=4", "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     own("easgd", {"elastic_lr": 0.3}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "sign"}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "topk:ratio=0.3", "synchronous": True, "elastic_force": 0.2}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "qsgd"}),
+    own("easgd", {"elastic_lr": 0.3, "compress": "bins"}),
     own("easgd", {"elastic_lr": 0.3, "synchronous": True, "elastic_force": 0.2, "sync_every": 2}),
     own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "elastic_order": "before"}),
     own("easgd", {"elastic_lr": 0.05, "elastic_momentum": 0.9, "synchronous": True, "compress": "fp16"}),
@@ -86,6 +92,10 @@ TABLE = [
     Row("allreduce", digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"sync_every": 2}, digits={"lr": 0.4}, quadratic={"lr": 0.2}),
     Row("allreduce", {"compress": "bf16", "error_feedback": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("allreduce", {"compress": "sign"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("allreduce", {"compress": "topk:ratio=0.3"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("allreduce", {"compress": "qsgd"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
+    Row("allreduce", {"compress": "bins"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("allreduce", {"compress": "powersgd:rank=1"}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("sign", quadratic={"lr": 0.02}, digits={"lr": 0.005}, distance=3e-3),
     Row(
@@ -150,5 +160,9 @@ TABLE = [
         optimizer=None,
         digits=inner(0.2),
         quadratic=inner(0.1),
+    ),
+    *(
+        Row("local", {"compress": codec, "sync_every": 2}, optimizer=None, digits=inner(0.2), quadratic=inner(0.1))
+        for codec in ("powersgd:rank=1", "sign", "topk:ratio=0.3", "qsgd", "bins")
     ),
 ]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from nnlo.algos import MODES
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
+from nnlo.compress import CODECS, Reduction
+from nnlo.compress.options import CompressOptions
 from nnlo.options import fields_of
 from tests.conformance.ranks import Ranks
 from tests.conformance.table import TABLE, Row
@@ -28,6 +30,17 @@ each_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.id)
 def test_every_mode_has_a_row() -> None:
     missing = set(MODES) - {row.mode for row in TABLE}
     assert not missing, f"add a row to TABLE for {sorted(missing)}"
+
+
+def test_every_codec_of_a_mode_has_a_row() -> None:
+    """One of fp16 and bf16 stands for both; codecs whose vectors are summed go with collectives alone."""
+    rows = {(row.mode, row.options.get("compress", "none").partition(":")[0]) for row in TABLE}
+    for mode in MODES:
+        options = MODES[mode].options
+        if issubclass(options, CompressOptions):
+            serves = [name for name in CODECS if options.reduces or not issubclass(CODECS[name], Reduction)]
+            missing = {name for name in serves if (mode, name) not in rows}
+            assert len(missing) <= 1 and missing <= {"fp16", "bf16"}, (mode, missing)
 
 
 def test_every_option_of_a_mode_is_in_a_row() -> None:

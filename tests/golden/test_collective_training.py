@@ -15,7 +15,9 @@ from nnlo.comm.base import Source
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.comm.virtual_transport import VirtualTransport
+from nnlo.errors import TrainingError
 from nnlo.roles.reducing import Overlapped
+from tests.golden.test_bad_updates import Steps
 from tests.golden.test_synchronous import LR, check_dyadic, integers, linear, one_process
 from tests.jobs import Batch, Batches, Rows, Run, cut, same_bits, train_here
 
@@ -192,3 +194,26 @@ def test_a_batch_that_gives_no_finite_gradient_is_left_out(name: str) -> None:
     assert run.last["refused"] == 1
     assert run.last["refused_samples"] == 4 * algo.algorithm.sync_every
     assert run.last["samples"] == 32
+
+
+def too_long(name: str, **options: Any) -> Run:
+    """Four gradients of the first of two rounds are finite, and their sum is not."""
+    x, y = integers(32)
+    x[:16:4] = 0.0
+    x[:16:4, 0] = 1.2e154
+    return train_here(world(4), Batches(cut(x, y, [4] * 8)), SAME[name], linear, **options)
+
+
+@pytest.mark.parametrize("name", ["whole", "parts"])
+def test_a_sum_that_is_not_finite_is_dropped(name: str) -> None:
+    run, (x, y) = too_long(name), integers(32)
+    assert same_bits(run.state, one_process([(x[16:], y[16:])]).state_dict())
+    assert (run.last["refused"], run.last["refused_samples"], run.last["updates"]) == (4, 16, 1)
+
+
+@pytest.mark.parametrize("name", ["whole", "parts"])
+def test_updates_of_such_a_sum_count_as_bad_on_every_rank(name: str) -> None:
+    steps = Steps()
+    with pytest.raises(TrainingError, match="4 updates in a row"):
+        too_long(name, max_bad_updates=4, callbacks=[steps])
+    assert steps.count == 0

@@ -151,6 +151,51 @@ def test_what_is_left_keeps_its_worth_when_the_rate_changes(make: Callable[..., 
     close(run.state, plain_loop(largest, True, [LR, LR / 2, LR / 4]).state_dict())
 
 
+def falling(rates: Sequence[float]) -> nn.Module:
+    """w <- w - C(eta g + e): what local steps differ by has no unit of the rate."""
+    module, e = perceptron(), torch.tensor(0.0)
+    for rate in rates:
+        for batch in data():
+            p = rate * gradient(module, batch) + e
+            sent = largest(p, layout(), 0)
+            e = p - sent
+            step(module, sent, 1.0)
+    return module
+
+
+def test_what_is_left_of_differences_keeps_its_length() -> None:
+    algo = Algo(None, mode="local", worker_optimizer_params={"lr": LR}, compress="topk:ratio=0.1", fused=False)
+    run = trained(1, algo, data(), schedule=Schedule.of("step", {"every": 1, "by": 0.5}))
+    close(run.state, falling([LR, LR / 2, LR / 4]).state_dict())
+
+
+@pytest.mark.parametrize("make", [downpour, allreduce])
+def test_a_rate_that_begins_at_0(make: Callable[..., Algo]) -> None:
+    run = trained(1, make("topk:ratio=0.1"), data(), schedule=lambda epoch: min(1.0, epoch))
+    assert all(bool(torch.isfinite(value).all()) for value in run.state.values())
+    assert run.history["epochs"][-1]["loss"] < run.history["epochs"][0]["loss"]
+
+
+BOTH = [(downpour, text) for text in ("topk:ratio=0.1", "sign", "bf16")]
+BOTH += [(allreduce, text) for text in ("powersgd:rank=2", "topk:ratio=0.1", "sign", "bf16")]
+
+
+@pytest.mark.parametrize(("make", "text"), BOTH)
+def test_a_refused_gradient_leaves_no_trace(make: Callable[..., Algo], text: str) -> None:
+    batches = data()
+    x, y = batches[3]
+    batches[3] = (np.where(np.arange(x.size).reshape(x.shape) == 0, np.nan, x), y)
+    run = trained(2, make(text, error_feedback=True), batches, max_bad_updates=5)
+    assert all(bool(torch.isfinite(value).all()) for value in run.state.values())
+    assert [entry["refused"] for entry in run.history["epochs"]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("make", [downpour, allreduce])
+def test_all_of_the_largest_is_no_compression(make: Callable[..., Algo]) -> None:
+    run, plain = (trained(1, make(text), data()) for text in ("topk:ratio=1", "none"))
+    close(run.state, plain.state)
+
+
 def several(workers: int, sizes: Sequence[int], codec: Reference) -> nn.Module:
     """Worker i has batches i, M + i, ... and a residual of its own; the step is the mean by samples of what is sent."""
     module = perceptron()

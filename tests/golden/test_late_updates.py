@@ -149,7 +149,7 @@ def test_nothing_to_compensate_changes_no_bit(optimizer: str) -> None:
     alone = in_turn(1, optimizer)
     assert same_bits(alone.state, in_turn(1, optimizer, delay_compensation=2.0).state)
     two = in_turn(2, optimizer)
-    assert same_bits(two.state, in_turn(2, optimizer, delay_compensation=0.0).state)
+    assert same_bits(two.state, in_turn(2, optimizer, delay_compensation=5e-324).state)
     assert not same_bits(two.state, in_turn(2, optimizer, delay_compensation=2.0).state)
 
 

@@ -68,6 +68,25 @@ def test_a_schedule_goes_by_the_masters_clock(schedule: Any, rate: Rate, synchro
     assert [entry["lr"] for entry in run.history["epochs"]] == rates
 
 
+def test_the_workers_own_steps_follow_the_schedule() -> None:
+    """Two batches behind an update, the second of them at weights that the worker's own step has moved."""
+    algo = Algo("sgd", lr=0.05, local_lr=0.1, sync_every=2, fused=False)
+    run = trained(algo, schedule=lambda epoch: 1 / (1 + epoch))
+    w, done = torch.nn.utils.parameters_to_vector(perceptron().parameters()).detach(), 0
+    batches = cut(*labelled(SAMPLES), SIZES) * EPOCHS
+    for pair in zip(batches[::2], batches[1::2], strict=True):
+        factor, x, sums, samples = 1 / (1 + done / SAMPLES), w, torch.zeros_like(w), 0
+        for features, labels in pair:
+            module = perceptron()
+            torch.nn.utils.vector_to_parameters(x, module.parameters())
+            loss = nn.functional.cross_entropy(module(torch.from_numpy(features)), torch.from_numpy(labels))
+            g = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(module.parameters()))])
+            sums, samples, x = sums + len(labels) * g, samples + len(labels), x - 0.1 * factor * g
+        w, done = w - 0.05 * factor * sums / samples, done + samples
+    found = torch.cat([value.flatten() for value in run.state.values()])
+    torch.testing.assert_close(found, w, rtol=0, atol=1e-6)
+
+
 def test_the_rate_falls_at_the_same_sample_whatever_the_workers() -> None:
     """Synchronous steps of M batches: the rate of an epoch's last step is that of the samples before it."""
     x, y = labelled(96)

@@ -18,7 +18,7 @@ from torch import nn
 from nnlo import Algo, Data
 from nnlo.algos import MODES
 from nnlo.algos.easgd_options import EasgdOptions
-from nnlo.comm.costs import Costs, Fault, FaultKind
+from nnlo.comm.costs import Costs, Fault, FaultKind, Host
 from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.roles.centre import Ring
@@ -232,7 +232,7 @@ class Spoiled(Uneven):
     spoiled = True
 
 
-SOME = [*SYNCHRONOUS[:2], SYNCHRONOUS[4], *SYNCHRONOUS[7:9], *ASYNCHRONOUS]
+SOME = [*SYNCHRONOUS[:2], *SYNCHRONOUS[4:6], *SYNCHRONOUS[7:9], *ASYNCHRONOUS]
 
 
 @pytest.mark.parametrize(("mode", "options"), SOME)
@@ -249,6 +249,79 @@ def test_updates_that_are_not_finite_are_refused_one_by_one(mode: str, options: 
     assert run.last["refused"] > 0 and all(bool(torch.isfinite(value).all()) for value in run.state.values())
     if run.history["arguments"].get("synchronous"):
         check_as_flat(run, flat, (3, 2, 1))
+
+
+def far_away(workers: int) -> VirtualWorld:
+    """A head on one host, a master and its workers on another: a message takes as long as several batches."""
+    ranks = tuple(range(1, workers + 2))
+    costs = Costs(compute=1e-5, bandwidth=1e6)
+    return VirtualWorld(workers + 2, hosts=[Host((0,)), Host(ranks, len(ranks))], costs=costs)
+
+
+@pytest.mark.parametrize("spoiled", [2, 3])
+@pytest.mark.parametrize(("mode", "options"), SOME)
+def test_nobody_waits_behind_who_has_been_refused(mode: str, options: dict[str, Any], spoiled: int) -> None:
+    """That one gets an answer of its own, so that its next update comes apart from its neighbour's."""
+    x, y = integers(64)
+    batches = [(part.copy(), labels) for part, labels in cut(x, y, [4] * 16)]
+    batches[spoiled][0][0, 0] = np.nan
+    run = train_here(far_away(2), Batches(batches), algo_of(mode, options), linear, num_masters=2, epochs=2)
+    assert (run.last["samples"], run.last["refused"]) == (128, 1)
+    epochs = run.history["epochs"]
+    taken = sum(one["samples"] for entry in epochs for one in entry["ranks"].values())
+    assert taken + sum(entry["refused_samples"] + entry["late_samples"] for entry in epochs) == 128
+
+
+@pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[0], SYNCHRONOUS[4], SYNCHRONOUS[7], ASYNCHRONOUS[0]])
+def test_bytes_do_not_depend_on_whose_updates_are_refused(mode: str, options: dict[str, Any]) -> None:
+    """Worker 1 of two has batches that hold nan, or the other has: what goes up is as much."""
+    x, y = integers(64)
+    sent = []
+    for spoiled in (0, 1):
+        batches = [(part.copy(), labels) for part, labels in cut(x, y, [4] * 16)]
+        for part, _ in batches[spoiled::2]:
+            part[0, 0] = np.nan
+        run = trained((2, 2, 1), Batches(batches), algo_of(mode, options), epochs=1, max_bad_updates=100)
+        assert run.last["refused"] == 8
+        sent.append(run.last["bytes_up"])
+    assert sent[0] == sent[1] > 8 * 10 * 8
+
+
+def test_combined_updates_take_the_centre_as_far() -> None:
+    """Eight workers of one master on a slow line: far fewer steps, and the same progress."""
+    x, y = labelled(400)
+    tree, flat = (
+        train_here(
+            VirtualWorld(8 + masters, costs=Costs(compute=1e-5, bandwidth=1e5)), Rows(x, y, 5), Algo("sgd", lr=0.02),
+            lambda: nn.Linear(8, 4), num_masters=masters, epochs=5,
+        )
+        for masters in (2, 1)
+    )  # fmt: skip
+    steps = [sum(entry["updates"] for entry in run.history["epochs"]) for run in (tree, flat)]
+    assert steps[0] < 0.5 * steps[1]
+    assert abs(tree.last["loss"] - flat.last["loss"]) < 0.05 < flat.history["epochs"][0]["loss"] - flat.last["loss"]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (2, 4, 1)])
+def test_every_epoch_has_its_entry_though_a_step_may_end_two(shape: tuple[int, int, int]) -> None:
+    x, y = integers(8)
+    run = trained(shape, Rows(x, y, 1), algo_of("downpour", {"sync_every": 4}), epochs=6)
+    assert [entry["epoch"] for entry in run.history["epochs"]] == [1, 2, 3, 4, 5, 6]
+    assert run.last["samples"] == 48
+
+
+@pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[4], SYNCHRONOUS[7], ASYNCHRONOUS[2]])
+def test_nothing_is_owed_to_a_worker_that_was_lost(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rings: list[Ring] = []
+    begin = Ring.__init__
+    monkeypatch.setattr(Ring, "__init__", lambda ring, make: (rings.append(ring), begin(ring, make))[-1])
+    x, y = integers(160)
+    fault = Fault(peer=1, step=2, kind=FaultKind.DIE)
+    run = trained((1, 3, 1), Rows(x, y, 4), algo_of(mode, options), faults=[fault], epochs=2)
+    assert run.last["samples"] == 320
+    assert rings and all(pinned.owed == 0 for ring in rings for pinned in ring._spare)
 
 
 @pytest.mark.parametrize(("mode", "options"), [SYNCHRONOUS[0], ASYNCHRONOUS[0], ASYNCHRONOUS[3]])

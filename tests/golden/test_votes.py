@@ -66,6 +66,15 @@ def test_who_counts_changes_nothing_where_gradients_are_refused(setting: str) ->
     assert [run.last["refused"] for run in (served, alone)] == [1, 1]
 
 
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_who_counts_changes_nothing_under_a_schedule(setting: str) -> None:
+    served, alone = (
+        trained(setting, exchange, 4, ragged(), schedule=lambda epoch: 1 / (1 + 4 * epoch))
+        for exchange in ("server", "collective")
+    )
+    assert same_bits(served.state, alone.state)
+
+
 def one_process(batches: list[Batch], signs: bool, epochs: int = 2) -> nn.Module:
     """Levels of 3 bits, bounds that keep half, or signs; the step is torch's own."""
     module = network()

@@ -34,6 +34,8 @@ def body_every_mode_trains(comm: MPI.Intracomm) -> None:
             assert run.history["outcome"] == "done", row.id
             assert [entry["samples"] for entry in run.history["epochs"]] == [90, 180], row.id
             assert all(torch.isfinite(value).all() for value in run.state.values()), row.id
+            assert run.last["updates"] > 0 and not any(entry["refused"] for entry in run.history["epochs"]), row.id
+            assert not same_bits(run.state, network().state_dict()), row.id
 
 
 def body_synchronous_modes_are_what_the_virtual_clock_says(comm: MPI.Intracomm) -> None:

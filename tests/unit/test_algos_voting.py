@@ -199,3 +199,10 @@ def test_a_sum_beyond_the_type_is_exact() -> None:
     """600 times 2**15 is beyond 2**24, up to which float32 knows whole numbers."""
     votes = [torch.tensor([2.0**15, 2.0**15 - 1])] * 599 + [torch.tensor([2.0**15, 2.0**15])]
     assert rounded_mean([vote.clone() for vote in votes], 2**15, len(votes)).tolist() == [2**15, 2**15]
+
+
+def test_the_votes_coins_are_no_workers() -> None:
+    workers = Workers(Sign(SignOptions(rand_zero=True)), 2, torch.zeros(257))
+    sent = {i: workers.send(i, torch.zeros(257)).clone() for i in range(2)}
+    thrown = workers.exchange(sent)[sent[0] == -sent[1]]
+    assert not any(torch.equal(thrown, one[: len(thrown)]) for one in sent.values())
