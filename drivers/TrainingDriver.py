@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import nnlo
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
-from nnlo.algos import MODES
+from nnlo.algos import MODES, SHARED
 from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
@@ -48,7 +48,7 @@ Values = Mapping[str, Any]
 def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
-    how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *modes, RanksArguments]
+    how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *SHARED, *modes, RanksArguments]
     left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
 

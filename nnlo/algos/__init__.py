@@ -9,6 +9,8 @@ from nnlo.algos.base import (
     Pattern,
     Place,
     ServerAlgorithm,
+    ServerOptions,
+    SyncEveryOptions,
     Update,
 )
 from nnlo.algos.downpour import Downpour, DownpourOptions
@@ -18,23 +20,41 @@ from nnlo.algos.gem import Gem, GemOptions
 from nnlo.algos.local import Local, LocalOptions
 from nnlo.algos.sign import Sign, SignOptions
 from nnlo.algos.vote import BinnedVote, BinnedVoteOptions
+from nnlo.algos.voting import VoteOptions
+from nnlo.algos.worker_optimizer import WorkerOptimizerOptions
+from nnlo.compress.options import CompressOptions
 from nnlo.registry import Registry
 
 #: Levels are no gradients: a step moves every weight by the rate times a level, as Adam's do by about its rate.
-SIGN_DEFAULTS = {"optimizer": "sgd", "lr": 1e-3}
-VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 5e-4}
+SIGN_DEFAULTS = {"optimizer": "sgd", "lr": 1e-3, "clip_norm": None, "clip_value": None}
+VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 5e-4, "clip_norm": None, "clip_value": None}
+
+#: What has to do with the workers' own optimizer, instead of --optimizer.
+WORKERS_OWN = {
+    "optimizer": "--worker-optimizer",
+    "lr": "--worker-optimizer-params lr=...",
+    "momentum": "--worker-optimizer-params momentum=...",
+    "weight_decay": "--worker-optimizer-params weight_decay=...",
+    "optimizer_params": "--worker-optimizer-params",
+}
+ELASTIC = {**WORKERS_OWN, "lr": "--elastic-lr", "momentum": "--elastic-momentum"}
+ENERGY = {"lr": "--gem-lr", "momentum": "--gem-momentum"}
+
+#: Options that several modes read, which are told of together.
+SHARED = (SyncEveryOptions, ServerOptions, CompressOptions, WorkerOptimizerOptions, VoteOptions)
 
 MODES: Registry[Mode] = Registry("mode")
 MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
-MODES.register("easgd", Mode(EasgdOptions, Easgd, needs_optimizer=False))
-MODES.register("gem", Mode(GemOptions, Gem, needs_optimizer=False))
+MODES.register("easgd", Mode(EasgdOptions, Easgd, needs_optimizer=False, instead=ELASTIC))
+MODES.register("gem", Mode(GemOptions, Gem, needs_optimizer=False, instead=ENERGY))
 MODES.register("allreduce", Mode(AllreduceOptions, Allreduce, needs_optimizer=True))
-MODES.register("local", Mode(LocalOptions, Local, needs_optimizer=False))
-MODES.register("sign", Mode(SignOptions, Sign, needs_optimizer=True, defaults=SIGN_DEFAULTS))
-MODES.register("vote", Mode(BinnedVoteOptions, BinnedVote, needs_optimizer=True, defaults=VOTE_DEFAULTS))
+MODES.register("local", Mode(LocalOptions, Local, needs_optimizer=False, instead=WORKERS_OWN))
+MODES.register("sign", Mode(SignOptions, Sign, needs_optimizer=True, defaults=SIGN_DEFAULTS, clips=False))
+MODES.register("vote", Mode(BinnedVoteOptions, BinnedVote, needs_optimizer=True, defaults=VOTE_DEFAULTS, clips=False))
 
 __all__ = [
     "MODES",
+    "SHARED",
     "Algorithm",
     "CollectiveAlgorithm",
     "Lineage",

@@ -77,14 +77,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncEveryOptions(Options):
-    """What every mode reads that exchanges after a number of batches."""
+    """Exchanges (every mode)."""
 
     sync_every: int = option(1, help="batches behind one update", metavar="TAU", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions(SyncEveryOptions):
-    """What every mode reads that has a master, with or without waiting for all workers."""
+    """Steps together (--mode downpour, easgd)."""
 
     synchronous: bool = option(False, help="apply one update from every worker together, instead of each as it comes")
 
@@ -110,8 +110,8 @@ class Algorithm(ABC):
     hears_sent = False
     sends_gradient = False
 
-    def check(self, workers: int) -> None:  # noqa: B027
-        """Raises OptionsError for settings that do not go with so many workers."""
+    def check(self, workers: int, epochs: int) -> None:  # noqa: B027
+        """Raises OptionsError for settings that do not go with so many workers or epochs."""
 
     def batches(self, epoch: int) -> int:
         """Batches that a worker takes before it sends, in this epoch (from 0): at most `sync_every`."""
@@ -267,10 +267,13 @@ class Mode:
     """An entry of the table of modes.
 
     `defaults`: options that suit it better than those of the model, by name; those of its optimizer hold only where
-    no other one is asked for.
+    no other one is asked for. `instead`: what stands for an option of the optimizer in a mode without one, by its name.
+    `clips`: whether its optimizer applies gradients, which can be clipped.
     """
 
     options: type[Options]
     build: Callable[[Any], Algorithm]
     needs_optimizer: bool
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
+    clips: bool = True

@@ -72,7 +72,7 @@ class DownpourOptions(ServerOptions, CompressOptions):
     )
     delay_compensation: float = option(
         0.0,
-        help="correct a late gradient g by LAMBDA g*g times what the weights have moved since (DC-ASGD); 0 for not",
+        help="correct a late gradient g by LAMBDA g*g times what the weights have moved since (DC-ASGD); 0: off",
         metavar="LAMBDA",
         at_least=0,
     )
@@ -123,7 +123,7 @@ class Downpour(MeanGradient, ServerAlgorithm):
         self.most_late = 0 if options.backup_workers else options.max_staleness
         self.divisor = DIVISORS[options.staleness]
 
-    def check(self, workers: int) -> None:
+    def check(self, workers: int, epochs: int) -> None:
         if self.backup_workers >= workers:
             raise OptionsError(
                 f"--backup-workers {self.backup_workers} must be below the number of workers, which is {workers}: "

@@ -40,7 +40,8 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
     )
     elastic_order: str = option(
         "after",
-        help="exchange after a worker's step, or before it, with the gradient of where it was (as in the paper)",
+        help="exchange after a worker's step, or before it as in the paper (the step's gradient is then that of the "
+        "weights before the exchange)",
         choices=lambda: ("before", "after"),
     )
 

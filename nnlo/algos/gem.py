@@ -48,7 +48,7 @@ class GemOptions(SyncEveryOptions):
     )
     gem_variant: str = option(
         "paper",
-        help="go on from the centre as it was pulled (paper) or from that and the own update (code)",
+        help="go on from the centre as it was pulled (paper), or from that plus the worker's own update (code)",
         choices=lambda: ("paper", "code"),
     )
 

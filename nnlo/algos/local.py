@@ -45,7 +45,10 @@ class LocalOptions(SyncEveryOptions, WorkerOptimizerOptions, CompressOptions):
     )
     nesterov_outer: bool = option(False, help="take the outer momentum in Nesterov's form")
     post_local_from: int | None = option(
-        None, help="exchange every batch in the first EPOCH epochs", metavar="EPOCH", at_least=1
+        None,
+        help="exchange every batch in the first EPOCH epochs, and every TAU batches after them",
+        metavar="EPOCH",
+        at_least=1,
     )
 
     def check(self) -> None:
@@ -68,6 +71,12 @@ class Local(CollectiveAlgorithm):
         self.sync_every, self.rate = options.sync_every, options.worker_rate
         self.codec, self.feedback = options.codec, options.feedback
         self.averaged_until = options.post_local_from or 0
+
+    def check(self, workers: int, epochs: int) -> None:
+        if self.averaged_until >= epochs:
+            raise OptionsError(
+                f"--post-local-from {self.averaged_until} has no effect with --epochs {epochs}: lower it, or drop it"
+            )
 
     def batches(self, epoch: int) -> int:
         return 1 if epoch < self.averaged_until else self.sync_every

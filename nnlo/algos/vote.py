@@ -59,7 +59,7 @@ class BinnedVoteOptions(VoteOptions):
     )
     decay_min: float = option(
         0.3,
-        help="what is left of the lower bound of a gradient from one step to the next",
+        help="factor by which the lower bound of a gradient shrinks at each step",
         metavar="FACTOR",
         above=0.0,
         at_most=1.0,

@@ -37,7 +37,6 @@ from nnlo.algos.base import (
 from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout
-from nnlo.optim import NO_CLIP
 from nnlo.options import option
 
 EXCHANGES = (Pattern.SERVER.value, Pattern.COLLECTIVE.value)
@@ -47,11 +46,12 @@ ZEROS = ("zero", "plus", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class VoteOptions(SyncEveryOptions):
-    """What both modes read that vote."""
+    """Votes (--mode sign, vote)."""
 
     exchange: str = option(
         "server",
-        help="who counts the votes: the master, or every worker those of all (same weights)",
+        help="who counts the votes: the master (server), or each worker, which gets those of all (collective); the "
+        "weights are the same",
         choices=lambda: EXCHANGES,
     )
     rand_zero: bool = option(
@@ -111,7 +111,7 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
         return self.replica(w, place, counts=True)
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
-        self.apply(w, merged.clone() if state["clips"] else merged, state)
+        self.apply(w, merged, state)
         return merged
 
     # Wherever the votes are counted, and the step is taken.
@@ -120,7 +120,6 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
         """What all who apply votes have alike."""
         return {
             "optimizer": place.build_optimizer(x),
-            "clips": place.optimizer is not None and place.optimizer.clip != NO_CLIP,
             "seed": place.seed,
             "index": place.index,
             "steps": 0,

@@ -18,7 +18,7 @@ SGD_RATE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptimizerOptions(Options):
-    """What every mode reads whose workers take steps of their own."""
+    """The workers' own optimizer (--mode easgd, local)."""
 
     worker_optimizer: str = option(
         "sgd", help="the optimizer of a worker's own steps between two exchanges", choices=lambda: OPTIMIZERS

@@ -12,7 +12,7 @@ from nnlo.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class CompressOptions(Options):
-    """What every mode reads that sends gradients or differences."""
+    """Compression (--mode allreduce, downpour, easgd, local)."""
 
     reduces: ClassVar[bool] = False  # whether updates are summed on their way
 

@@ -40,7 +40,7 @@ class Setup:
 
 async def prepare(transport: Transport, job: Job) -> Setup:
     """Set up this rank. Raises the same NnloError on every rank when one of them cannot start."""
-    await everywhere(transport, partial(job.algorithm.check, job.topology.workers))
+    await everywhere(transport, partial(job.algorithm.check, job.topology.workers, job.epochs))
     intake = await training_intake(transport, job)
     validation = await validation_intake(transport, job, intake.held_out, intake.sample)
     module, layout, groups = await everywhere(transport, partial(build, job, intake.sample))

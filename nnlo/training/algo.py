@@ -61,6 +61,10 @@ class Algo:
             raise OptionsError(
                 f"--clip-norm, --clip-value are not read by --mode {self.mode}, which has no --optimizer: drop them"
             )
+        if clip != NO_CLIP and not kind.clips:
+            raise OptionsError(
+                f"--clip-norm, --clip-value are for gradients, and --mode {self.mode} steps by votes: drop them"
+            )
         if options and not kind.needs_optimizer:
             raise OptionsError(f"--mode {self.mode} has no setting '{min(options)}': it has {flags(names)}")
 

@@ -101,7 +101,11 @@ class OptimizerArguments(Options):
         choices=lambda: OPTIMIZERS,
     )
     lr: float | None = option(
-        None, help="learning rate (default that of torch; 0.01 for sgd and its kin)", metavar="RATE", at_least=0
+        None,
+        help="learning rate (default the model's, else torch's, 0.01 for sgd and its kin; sgd has 0.001 in --mode sign "
+        "and 0.0005 in --mode vote)",
+        metavar="RATE",
+        at_least=0,
     )
     momentum: float | None = option(
         None, help="momentum, for the optimizers that have one", metavar="FACTOR", at_least=0
@@ -176,7 +180,11 @@ def check_read(mode: str, given: Iterable[str]) -> None:
         if others and MODES.canonical(mode) not in others:
             raise OptionsError(f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(others)}: drop it")
         if not MODES[mode].needs_optimizer and name in optimizer_names():
-            raise OptionsError(f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(stepping())}: drop it")
+            instead = MODES[mode].instead.get(name)
+            advice = f"give {instead}, or drop it" if instead else "drop it"
+            raise OptionsError(
+                f"{flag_of(name)} is not read by --mode {mode}, but by {', '.join(stepping())}: {advice}"
+            )
 
 
 def stepping() -> list[str]:

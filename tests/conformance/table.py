@@ -141,7 +141,7 @@ TABLE = [
     Row("local", inner(0.1), optimizer=None, digits=inner(0.3), quadratic={}),
     Row(
         "local",
-        {"sync_every": 4, "outer_lr": 0.5, "outer_momentum": 0.5, "post_local_from": 2},
+        {"sync_every": 4, "outer_lr": 0.5, "outer_momentum": 0.5, "post_local_from": 1},
         optimizer=None,
         digits=inner(0.2),
         quadratic=inner(0.1),

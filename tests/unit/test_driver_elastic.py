@@ -89,7 +89,11 @@ def test_a_flag_of_another_mode_is_refused(flag: str, text: str, mode: str) -> N
         ("easgd --elastic-momentum 1", "--elastic-momentum must be below 1"),
         ("easgd --elastic-alpha 0.1", "unknown option --elastic-alpha"),
         ("easgd --error-feedback --compress fp16", "--error-feedback: --mode easgd"),
-        ("easgd --lr 0.1", "--lr is not read by --mode easgd, but by"),
+        (
+            "easgd --lr 0.1",
+            "--lr is not read by --mode easgd, but by allreduce, downpour, sign, vote: give --elastic-lr, or drop it",
+        ),
+        ("gem --clip-norm 1", "--clip-norm is not read by --mode gem, but by allreduce, downpour, sign, vote: drop it"),
         ("gem --synchronous", "--synchronous is not read by --mode gem"),
         ("gem --compress fp16", "--compress is not read by --mode gem"),
         ("gem --worker-optimizer adam", "--worker-optimizer is not read by --mode gem"),

@@ -12,8 +12,9 @@ from nnlo.training.algo import Algo
 @pytest.mark.parametrize(("mode", "rate"), [("sign", 1e-3), ("vote", 5e-4)])
 def test_the_rate_of_votes(mode: str, rate: float) -> None:
     assert Algo("sgd", mode=mode).optimizer == Algo("sgd", mode=mode, lr=rate).optimizer
-    assert mode_defaults(mode, {}) == {"optimizer": "sgd", "lr": rate}
-    assert mode_defaults(mode, {"optimizer": "adam"}) == {}
+    never = {"clip_norm": None, "clip_value": None}
+    assert mode_defaults(mode, {}) == {"optimizer": "sgd", "lr": rate, **never}
+    assert mode_defaults(mode, {"optimizer": "adam"}) == never
 
 
 @pytest.mark.parametrize("mode", ["easgd", "local"])
