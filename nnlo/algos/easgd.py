@@ -34,6 +34,8 @@ class Easgd(ServerAlgorithm):
 
     def __init__(self, options: EasgdOptions) -> None:
         self.options, self.rate = options, options.worker_rate
+        if options.worker_optimizer != "sgd":
+            self.rate_flag = "--worker-optimizer-params lr=..."
         self.synchronous, self.sync_every = options.synchronous, options.sync_every
         self.codec = options.codec
         self.pull_first = self.codec is not None

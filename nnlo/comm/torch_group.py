@@ -23,6 +23,8 @@ from nnlo.errors import OptionsError
 BACKENDS = ("gloo", "nccl")
 #: How long ranks wait for one another when they meet.
 PATIENCE = timedelta(seconds=60)
+#: How long one rank of a group may wait for another in training: MPI ends the job where a rank fails.
+FOR_EVER = timedelta(days=365)
 
 
 class Collectives(Protocol):
@@ -115,7 +117,7 @@ def join(backend: str, group: Transport, store: Any, address: tuple[str, int], d
     """Meet the others of the group, at its first rank's `store`. Raises OptionsError where that cannot be reached."""
     try:
         store = store or TCPStore(*address, is_master=False, timeout=PATIENCE)
-        dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size, timeout=FOR_EVER)
     except RuntimeError as error:
         said, where = str(error).partition("\n")[0], ":".join(map(str, address))
         raise OptionsError(f"--team-backend {backend}: cannot reach {where} ({said}): take mpi") from error

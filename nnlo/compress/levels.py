@@ -54,6 +54,9 @@ class Levels(Codec[LevelSettings]):
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
         unpack(memory, self.settings.bits, self._codes)
+        if self.settings.bits == 1:
+            out.copy_(self._codes).mul_(2).sub_(1)
+            return
         out.copy_(self._codes).sub_(self.settings.most)
         if not self.settings.zeros:
             out.add_(out >= 0)

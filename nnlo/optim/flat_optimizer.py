@@ -21,6 +21,8 @@ from nnlo.registry import Registry
 #: How torch is to run a step; not for users to set.
 INTERNAL = {"params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 ALIASES = {"learning_rate": "lr", "epsilon": "eps"}
+#: Torch 2.13's fused SGD on the CPU leaves most elements of narrower vectors as they are.
+FUSED_TYPES = (torch.float32, torch.float64)
 #: Settings that the command line has a flag for.
 WITH_FLAG = {"lr", "momentum", "weight_decay"}
 
@@ -77,11 +79,12 @@ class OptimizerSpec:
     def build(self, vector: Tensor, groups: Sequence[Group] = ()) -> FlatOptimizer:
         """An optimizer of `vector`, of shape (n,); the groups, where there are any, make up all of it."""
         kind = OPTIMIZERS[self.name]
-        how: dict[str, Any] = {"fused": True} if self.fused and kind.has_fused else {"foreach": False}
+        fused = self.fused and kind.has_fused and vector.dtype in FUSED_TYPES
+        how: dict[str, Any] = {"fused": True} if fused else {"foreach": False}
         parts, described = laid_out(self.name, vector, groups)
         try:
             optimizer = kind.torch_class(described, **kind.fixed, **self.settings, **how)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
             where = f" ({WHERE})" if groups else ""
             raise OptionsError(f"optimizer '{self.name}'{where}: {str(error).splitlines()[0]}") from None
         return FlatOptimizer(optimizer, parts, self.clip)

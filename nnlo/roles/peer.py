@@ -171,6 +171,7 @@ class Rounds:
             self.reducing.begin(0)
             self.reducing.counts(self.update, self.up.buffers)
             return False
+        self.computing.flat.gather(self.up.counters)
         good = self.reducing.counts(self.algorithm.send(self.x, self.state), self.up.buffers)
         if not good:
             self.algorithm.dropped(self.x, self.state)

@@ -217,3 +217,33 @@ def test_updates_of_such_a_sum_count_as_bad_on_every_rank(name: str) -> None:
     with pytest.raises(TrainingError, match="4 updates in a row"):
         too_long(name, max_bad_updates=4, callbacks=[steps])
     assert steps.count == 0
+
+
+class Replacing(nn.Module):
+    """A running mean that is a new tensor at every batch."""
+
+    def __init__(self, replaces: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.linear, self.replaces = nn.Linear(4, 2, dtype=torch.float64), replaces
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            mean = 0.5 * self.mean + 0.5 * x.mean(0)
+            if self.replaces:
+                self.mean = mean
+            else:
+                self.mean.copy_(mean)
+        return self.linear(x - self.mean)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["whole", "parts"])
+def test_buffers_that_a_module_replaces_are_averaged_as_others_are(name: str) -> None:
+    x, y = integers(64)
+    replaced, changed = (
+        train_here(world(2), Batches(cut(x, y, [4] * 16)), SAME[name], lambda how=how: Replacing(how), epochs=2)
+        for how in (True, False)
+    )
+    assert same_bits(replaced.state, changed.state) and bool(changed.state["mean"].abs().max() > 0)

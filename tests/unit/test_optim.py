@@ -29,6 +29,14 @@ def test_names() -> None:
     assert tuple(OPTIMIZERS) == NAMES
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_element_moves_in_every_type(name: str, dtype: torch.dtype) -> None:
+    w = torch.zeros(100, dtype=dtype)
+    OptimizerSpec.of(name, {"lr": 0.5}).build(w).step(w, torch.ones(100, dtype=dtype))
+    assert len(w.unique()) == 1 and w[0] < 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_works_in_place_and_keeps_no_weights(name: str) -> None:
     spec = OptimizerSpec.of(name, {})
