@@ -84,13 +84,19 @@ def test_one_is_enough_where_that_is_asked_for(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "flag"), [("gem", "--gem-lr"), ("easgd", "--elastic-lr"), ("local", "--worker-optimizer-params lr=...")]
+    ("mode", "options", "flag"),
+    [
+        ("gem", {}, "--gem-lr"),
+        ("easgd", {}, "--elastic-lr"),
+        ("easgd", {"worker_optimizer": "adam"}, "--worker-optimizer-params lr=..."),
+        ("local", {}, "--worker-optimizer-params lr=..."),
+    ],
 )
-def test_the_line_names_the_modes_own_rate(mode: str, flag: str) -> None:
+def test_the_line_names_the_modes_own_rate(mode: str, options: dict[str, Any], flag: str) -> None:
     with pytest.raises(TrainingError, match=f"from rank 1: lower {re.escape(flag)}, or look"):
         x, y = integers(BATCH * 4)
         x[:] = np.nan
-        algo = Algo(None, mode=mode, loss="mse")
+        algo = Algo(None, mode=mode, loss="mse", **options)
         train_here(VirtualWorld(2), Batches(cut(x, y, [BATCH] * 4)), algo, linear, max_bad_updates=1)
 
 
