@@ -207,5 +207,10 @@ def owner_of(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     return module.get_submodule(path), leaf
 
 
+def finite(vector: Tensor) -> bool:
+    """Whether no element is inf or nan: a sum tells in one pass, unless finite values overflow it."""
+    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())
+
+
 def placed(value: Tensor, place: Tensor) -> Tensor:
     return place.copy_(value)

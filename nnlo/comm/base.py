@@ -109,6 +109,9 @@ class Transport(ABC):
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         """A channel for messages of up to `nbytes` bytes; the peer opens its end with the same tag."""
 
+    def progress(self) -> None:  # noqa: B027
+        """Let what is under way move on, without waiting; for who computes for long."""
+
     @abstractmethod
     async def compute(self, work: Callable[[], T], samples: int) -> T:
         """Run `work` here and now; `samples` is what its cost is reckoned from on a virtual clock."""

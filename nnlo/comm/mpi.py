@@ -177,7 +177,6 @@ class MpiTransport(Transport):
         return await Poll(self, sources, deadline)
 
     def progress(self) -> None:
-        """Let MPI move what is under way."""
         self._motion.progress()
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:

@@ -46,13 +46,16 @@ class Codec(ABC, Generic[S]):
             raise OptionsError(f"weights of {layout.dtype} cannot be compressed: build the model in float32 or float64")
         self.settings, self.layout = settings, layout
 
-    def init(self, seed: int) -> State:
-        """What this sender keeps from one vector to the next; `seed` is of its own random stream."""
+    def init(self, seed: int, feedback: bool = False) -> State:
+        """What this sender keeps from one vector to the next; `seed` is of its own random stream.
+
+        feedback: what encoding leaves out comes back with the next vector, so that it has to be less than the vector.
+        """
         return {}
 
     @abstractmethod
     def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
-        """Write `vector`, which stays as it is, into `memory`, uint8 of shape (nbytes,) at a multiple of 8 bytes."""
+        """Write `vector`, finite, which stays as it is, into `memory`, uint8 of shape (nbytes,) at a multiple of 8."""
 
     @abstractmethod
     def decode(self, memory: Tensor, out: Tensor) -> None:

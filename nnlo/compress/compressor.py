@@ -21,34 +21,40 @@ import torch
 from torch import Tensor
 
 from nnlo.compress.base import Codec, Reduction, State
+from nnlo.flat import finite
 
 
 class Compressor:
     """Encodes one sender's vectors; `state` holds the residual (None without feedback) and the codec's own.
 
-    `tells`: whether `encode` says what it made of them, which takes another pass.
+    `tells`: whether `sent` is to be what the other side reads from the last message, shape (n,), which takes another
+    pass.
     """
 
     def __init__(self, codec: Codec[Any], feedback: bool, seed: int, tells: bool = False) -> None:
         self.codec = codec
-        residual = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype) if feedback else None
-        self.state: State = {"residual": residual, "codec": codec.init(seed)}
-        self._sent = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype) if feedback or tells else None
+        self._tells, self._seed = feedback or tells, seed
+        self.sent = torch.zeros(codec.layout.numel if self._tells else 0, dtype=codec.layout.dtype)
+        residual = torch.zeros_like(self.sent) if feedback else None
+        self.state: State = {"residual": residual, "codec": codec.init(seed, feedback)}
 
-    def encode(self, vector: Tensor, memory: Tensor) -> Tensor | None:
-        """Write `vector` into `memory`; what the other side reads from it, shape (n,), until the next call.
+    def encode(self, vector: Tensor, memory: Tensor) -> bool:
+        """Write `vector`, which is finite, into `memory`; whether there is anything to send.
 
-        None where nobody asked for that. With feedback `vector` is overwritten.
+        There is not where the vector and the residual add up to more than the type holds: both are dropped then.
         """
         residual = self.state["residual"]
         if residual is not None:
             vector = residual.add_(vector)
+            if not finite(vector):
+                residual.zero_()
+                return False
         self.codec.encode(vector, memory, self.state["codec"])
-        if self._sent is not None:
-            self.codec.decode(memory, self._sent)
+        if self._tells:
+            self.codec.decode(memory, self.sent)
         if residual is not None:
-            residual.sub_(self._sent)
-        return self._sent
+            residual.sub_(self.sent)
+        return True
 
     def reduce(self, vector: Tensor, share: float) -> Iterator[Tensor]:
         """Overwrite `vector` with the compressed mean over all ranks of theirs, each weighted by its `share`.
@@ -65,8 +71,15 @@ class Compressor:
             yield from self.codec.reduce(vector, None, self.state["codec"])
             return
         vector.copy_(residual.add_(vector))
-        yield from self.codec.reduce(vector, self._sent, self.state["codec"])
-        residual.sub_(self._sent)
+        yield from self.codec.reduce(vector, self.sent, self.state["codec"])
+        residual.sub_(self.sent)
+
+    def reset(self) -> None:
+        """Begin anew: what has been kept may not be finite."""
+        residual = self.state["residual"]
+        if residual is not None:
+            residual.zero_()
+        self.state["codec"] = self.codec.init(self._seed, residual is not None)
 
     def rescale(self, factor: float) -> None:
         """The unit of the vectors changes: those to come are `factor` times as long as they were."""

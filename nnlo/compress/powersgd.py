@@ -56,7 +56,7 @@ class Powersgd(Reduction[PowersgdOptions]):
         self._second_numel = settings.rank * sum(width(slot) for slot in self._matrices)
         self.nbytes = (len(self._first) + self._second_numel) * layout.dtype.itemsize
 
-    def init(self, seed: int) -> State:
+    def init(self, seed: int, feedback: bool = False) -> State:
         """Q, the same on all ranks: it does not come from the sender's own `seed`."""
         generator = torch.Generator().manual_seed(SEED)
         return {"q": torch.randn(self._second_numel, generator=generator, dtype=self.layout.dtype)}

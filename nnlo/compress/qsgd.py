@@ -3,6 +3,10 @@
 Alistarh et al. 2017 (arXiv 1610.02132), QSGD, with one norm per tensor and s levels on either side of 0:
 
     C(p) = ||p||_2 / s  (floor x + [u < x - floor x]),  x = s p / ||p||_2,  u uniform in [0, 1)
+
+The mean of |C(p) - p|^2 is up to omega |p|^2, omega = min(n / s^2, sqrt(n) / s) (lemma 3.1), which is more than |p|^2
+for few levels. Error feedback would make what is left grow without end: it gets C(p) / (1 + omega), which leaves at
+most omega / (1 + omega) |p|^2 in the mean (Beznosikov et al. 2020, arXiv 2002.12410).
 """
 
 from __future__ import annotations
@@ -40,8 +44,11 @@ class Qsgd(ScaledLevels[QsgdOptions]):
     def __init__(self, settings: QsgdOptions, layout: Layout) -> None:
         super().__init__(settings, layout, (2 * settings.levels).bit_length(), half=settings.levels)
 
-    def init(self, seed: int) -> State:
-        return {"seed": seed, "step": 0}
+        sizes = [slot.size for slot in layout.parameters]
+        self._omega = [min(size / self.half**2, size**0.5 / self.half) for size in sizes]
+
+    def init(self, seed: int, feedback: bool = False) -> State:
+        return {"seed": seed, "step": 0, "feedback": feedback}
 
     def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
         scales, packed = self.parts(memory)
@@ -51,6 +58,8 @@ class Qsgd(ScaledLevels[QsgdOptions]):
             scales[index] = norm(part)
             for block, codes in self.coded(index, part):
                 self.round(block, scales[index].item() or 1.0, codes, random)
+            if state["feedback"]:
+                scales[index] /= 1 + self._omega[index]
         pack(self._codes, self.bits, packed)
 
     def round(self, block: Tensor, scale: float, codes: Tensor, random: np.random.Generator) -> None:

@@ -56,7 +56,7 @@ class Topk(Codec[TopkOptions]):
         np.abs(values, out=order)
         order.partition(-self.k)
         least = order[-self.k]
-        found = np.flatnonzero((values >= least) | (values <= -least))
+        found = np.flatnonzero(~((values < least) & (values > -least)))  # nan too
         if len(found) > self.k:
             above = np.abs(values[found]) > least
             above[np.flatnonzero(~above)[: self.k - np.count_nonzero(above)]] = True

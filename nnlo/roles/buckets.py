@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from nnlo.comm.base import Source
 from nnlo.errors import TrainingError
-from nnlo.flat import Layout
-from nnlo.roles.computing import finite
+from nnlo.flat import Layout, finite
 
 
 class Buckets:
@@ -26,8 +25,9 @@ class Buckets:
     started early before one backward pass was seen that gave no parameter its gradient twice, as some kinds of
     checkpointing do: a part on its way may not be written any more.
 
-    `good`, after `finish`: whether this worker's gradient is in the sum. It is not, and zeros are, where inf or nan
-    show before the first part starts; those that come later spoil the sum, for all to see.
+    `good`, after `finish`: whether this worker's gradient is finite. Zeros are summed in its stead where inf or nan
+    show before the first part starts; those that come later spoil the sum, which `spoils` says then. `progress` lets
+    what has been started move on while the backward pass has the processor.
     """
 
     def __init__(
@@ -37,31 +37,40 @@ class Buckets:
         gradient: Tensor,
         buffers: Tensor,
         reduce: Callable[[Tensor], Source],
+        progress: Callable[[], None],
         nbytes: int,
     ) -> None:
-        self.gradient, self.runs, self.good = gradient, runs_of(layout, nbytes), False
-        self._layout, self._buffers, self._reduce = layout, buffers, reduce
+        self.gradient, self.runs = gradient, runs_of(layout, nbytes)
+        self.good = self.spoils = False
+        self._layout, self._buffers, self._reduce, self._progress = layout, buffers, reduce, progress
         self._part_of = {k: part for part, run in enumerate(self.runs) for k in run}
         self._open, self._watched, self._twice = False, False, False
         self._samples, self._sources = 0, list[Source]()
         self._missing = [set(run) for run in self.runs]
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for k, parameter in enumerate(trained):
+        self._hooks = [
             parameter.register_post_accumulate_grad_hook(partial(self._arrived, k))  # type: ignore[no-untyped-call]
+            for k, parameter in enumerate(trained)
+        ]
+
+    def close(self) -> None:
+        """Leave the module as it was."""
+        for hook in self._hooks:
+            hook.remove()
 
     def begin(self, samples: int) -> None:
         """The backward pass of a batch of so many samples comes next; of none where this worker has no batch."""
         self._open, self._samples, self._sources = True, samples, []
         self._missing = [set(run) for run in self.runs]
-        self.good = samples > 0
+        self.good, self.spoils = samples > 0, False
 
     def finish(self) -> list[Source]:
         """Start what has not been started; once all of these are ready, the gradient is sum b_i g_i."""
         self._open, self._watched = False, self._watched or self._samples > 0
-        if self.good and not self._sources:
-            self.good = finite(self.gradient) and finite(self._buffers)
-        if not self.good:
-            self.gradient.zero_()
+        if not self._sources:
+            self.good = self.good and finite(self.gradient) and finite(self._buffers)
+            if not self.good:
+                self.gradient.zero_()
         while len(self._sources) < len(self.runs):
             self._start()
         return self._sources
@@ -76,6 +85,8 @@ class Buckets:
         self._missing[part].discard(k)
         while self._watched and not self._twice and self._next_is_due():
             self._start()
+        if self._sources:
+            self._progress()
 
     def _again(self, k: int) -> None:
         self._twice = True
@@ -99,7 +110,10 @@ class Buckets:
         return self.gradient[first.offset : last.offset + last.size]
 
     def _start(self) -> None:
-        self._sources.append(self._reduce(self._next().mul_(self._samples)))
+        part = self._next()
+        if self.good and self._sources and not finite(part):
+            self.good, self.spoils = False, True
+        self._sources.append(self._reduce(part.mul_(self._samples)))
 
 
 def runs_of(layout: Layout, nbytes: int) -> list[range]:

@@ -91,9 +91,11 @@ class Chair:
         self.batches += sum(one.count for one in told.values())
         dropped = bool(header.flags & Flag.NON_FINITE)
         good = [self.arrived(peer, one) for peer, one in told.items() if one.samples]
-        for peer, one in told.items():
-            if one.refused or (dropped and one.samples):
-                self.judge.refuse(peer, one.refused + one.samples)
+        bad = {peer: one.refused for peer, one in told.items() if one.refused}
+        for peer, samples in bad.items():
+            self.judge.refuse(peer, samples)
+        if dropped:
+            self.judge.drop({one.peer: one.header.samples for one in good}, counts=not bad)
         for peer, one in told.items() if good else ():
             self.recorder.received(peer, one.bytes_up)
             self.recorder.replied(peer, one.bytes_down)

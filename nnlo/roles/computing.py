@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -97,8 +96,3 @@ class Computing:
         before(batch.samples)
         self._step(batch.x, batch.y, self._sums)
         after(batch.samples)
-
-
-def finite(vector: Tensor) -> bool:
-    """Whether no element is inf or nan: a sum tells in one pass, unless finite values overflow it."""
-    return math.isfinite(vector.sum().item()) or bool(torch.isfinite(vector).all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nnlo.logs import LOG
 from nnlo.roles.stepping import Arrived, Stepper
 from nnlo.training.record import Recorder
@@ -39,6 +41,16 @@ class Judge:
     def refuse(self, peer: int, samples: int) -> None:
         """An update of that rank is inf or nan."""
         self._recorder.refused(peer, samples)
+        self._count(peer)
+
+    def drop(self, samples: Mapping[int, int], counts: bool) -> None:
+        """The sum of these ranks' updates is inf or nan and not applied; `counts`: none of them is known to be so."""
+        for peer, lost in samples.items():
+            self._recorder.refused(peer, lost)
+        if counts:
+            self._count(max(samples))
+
+    def _count(self, peer: int) -> None:
         self._in_a_row += 1
         self._bad += 1
         if self._bad.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: many would flood the log

@@ -42,7 +42,7 @@ class Moves:
         if worker in self._weights:
             return self._weights[worker].copy_(weights)
         stream = np.random.SeedSequence([self._seed, worker, DOWNWARDS]).generate_state(1, np.uint64)[0]
-        self._weights[worker], self._states[worker] = weights.clone(), self._codec.init(int(stream >> 1))
+        self._weights[worker], self._states[worker] = weights.clone(), self._codec.init(int(stream >> 1), feedback=True)
         return self._weights[worker]
 
     def send(self, worker: int, channel: Channel, header: Opening, centre: Arena) -> Tensor:

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nnlo.comm.base import Channel, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range, even_share
-from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.flat import HEADER_BYTES, Arena, finite
 from nnlo.roles.buckets import Buckets
-from nnlo.roles.computing import Work, finite
+from nnlo.roles.computing import Work
 from nnlo.roles.marks import Marks
 from nnlo.roles.reducing import reducing, whole
 from nnlo.roles.round import Round, Told, record_size
@@ -80,7 +81,8 @@ class Rounds:
         if not nbytes or self.workers.size == 1 or self.job.amp is torch.float16 or setup.team:
             return None
         reduce = self.workers.allreduce
-        return Buckets(setup.module, setup.layout, self.gradient, self.up.buffers, reduce, nbytes)
+        progress = self.workers.progress
+        return Buckets(setup.module, setup.layout, self.gradient, self.up.buffers, reduce, progress, nbytes)
 
     async def run(self) -> None:
         await self.begin()
@@ -89,6 +91,7 @@ class Rounds:
             self.deal(epoch + 1)
             if not await self.epoch(epoch):
                 break
+        self.reducing.close()
         await self.computing.end()
 
     def deal(self, epoch: int) -> None:
@@ -139,7 +142,8 @@ class Rounds:
         good = done.samples if update else 0
         left = self.has_batches(epoch)
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
-        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, self.sums.tolist())
+        spoils, sums = self.reducing.spoils, self.sums.tolist()
+        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, sums)
         began = self.transport.trace.now()
         under_way = [self.round.tell(mine), *self.reducing.under_way]
         while pending := [source for source in under_way if not source.ready]:
@@ -168,8 +172,7 @@ class Rounds:
     def sealed(self, done: Work) -> bool:
         """Have the update made; whether it is there and finite."""
         if not done.samples:
-            self.reducing.begin(0)
-            self.reducing.counts(self.update, self.up.buffers)
+            self.reducing.idle()
             return False
         self.computing.flat.gather(self.up.counters)
         good = self.reducing.counts(self.algorithm.send(self.x, self.state), self.up.buffers)
@@ -184,19 +187,27 @@ class Rounds:
         self.clock += sum(samples) + sum(one.refused for one in told)
         self.batches += sum(one.count for one in told)
         self.flags = Flag.NONE
-        self.count_bad(sum(one.refused > 0 for one in told))
+        bad = sum(one.refused > 0 for one in told)
+        self.count_bad(bad)
         if not sum(samples):
             self.algorithm.refused(self.x, self.state)
-            return
-        await self.share_buffers(samples)
-        merged = await self.reducing.reduce(self.update, samples, self.version)
-        if not finite(merged):
-            self.flags = Flag.NON_FINITE
-            self.count_bad(sum(count > 0 for count in samples))
-            self.algorithm.refused(self.x, self.state)
-            return
+        elif any(one.spoils for one in told):
+            self.drop(bad)
+        else:
+            await self.share_buffers(samples)
+            merged = await self.reducing.reduce(self.update, samples, self.version)
+            self.step(merged) if finite(merged) else self.drop(bad)
+
+    def step(self, merged: Tensor) -> None:
         self.algorithm.apply(self.x, merged, self.state)
         self.version, self.bad_in_a_row = self.version + 1, 0
+
+    def drop(self, bad: int) -> None:
+        """The sum of this round's updates is not finite, which counts once where none of them was known to be bad."""
+        self.flags = Flag.NON_FINITE
+        self.count_bad(not bad)
+        self.reducing.dropped()
+        self.algorithm.refused(self.x, self.state)
 
     def count_bad(self, updates: int) -> None:
         """So many updates are not finite; rank 0 counts as this does."""

@@ -13,9 +13,8 @@ from nnlo.algos import CollectiveAlgorithm, Lineage, Place, Update
 from nnlo.algos.base import State
 from nnlo.comm.base import Source, Transport
 from nnlo.compress import Compressor, Reduction
-from nnlo.flat import Layout
+from nnlo.flat import Layout, finite
 from nnlo.roles.buckets import Buckets
-from nnlo.roles.computing import finite
 
 
 class Reducing(ABC):
@@ -25,13 +24,18 @@ class Reducing(ABC):
     bytes_down: int
     #: Sums that began before `reduce`, which is called once all of them are ready.
     under_way: Sequence[Source] = ()
+    #: Whether one of those got values from this rank that are not finite: the round is lost for all.
+    spoils = False
 
     def begin(self, samples: int) -> None:  # noqa: B027
-        """A gradient of so many samples is about to be computed; of none where this rank has no batch."""
+        """A gradient of so many samples is about to be computed."""
 
     def counts(self, vector: Tensor, buffers: Tensor) -> bool:
-        """Whether this rank's vector, which is complete now, and its float buffers are finite."""
+        """Whether this rank's vector, which is complete now and changed no more, and its float buffers are finite."""
         return finite(vector) and finite(buffers)
+
+    def idle(self) -> None:  # noqa: B027
+        """This rank has no batch in this round."""
 
     @abstractmethod
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
@@ -40,8 +44,14 @@ class Reducing(ABC):
         samples: those behind each rank's, not all 0; a vector with none does not count.
         """
 
+    def dropped(self) -> None:  # noqa: B027
+        """What became of all vectors is not finite."""
+
     def rescale(self, factor: float) -> None:  # noqa: B027
         """The unit of the vectors changes: those to come are `factor` times as long as they were."""
+
+    def close(self) -> None:  # noqa: B027
+        """Leave the module as it was."""
 
 
 class Averaged(Reducing):
@@ -74,10 +84,18 @@ class Overlapped(Averaged):
 
     def counts(self, vector: Tensor, buffers: Tensor) -> bool:
         self.under_way = self._buckets.finish()
+        self.spoils = self._buckets.spoils
         return self._buckets.good
+
+    def idle(self) -> None:
+        self._buckets.begin(0)
+        self.under_way, self.spoils = self._buckets.finish(), False
 
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
         return vector.div_(sum(samples))
+
+    def close(self) -> None:
+        self._buckets.close()
 
 
 class Gathered(Reducing):
@@ -101,9 +119,10 @@ class Gathered(Reducing):
         self._vectors = [torch.zeros(layout.numel, dtype=layout.dtype) for _ in range(transport.size)]
         self.bytes_up = self.bytes_down = (transport.size - 1) * nbytes
 
+    def counts(self, vector: Tensor, buffers: Tensor) -> bool:
+        return super().counts(vector, buffers) and self._pack(vector)
+
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
-        if samples[self._transport.rank]:
-            self._pack(vector)
         source = self._transport.gather_all(self._mine, self._everyone)
         await self._transport.wait([source])
         updates = [
@@ -113,11 +132,11 @@ class Gathered(Reducing):
         ]
         return self._algorithm.merge(updates, self._x, self._state)
 
-    def _pack(self, vector: Tensor) -> None:
+    def _pack(self, vector: Tensor) -> bool:
         if self._compressor:
-            self._compressor.encode(vector, self._mine)
-        else:
-            self._mine.copy_(vector.view(torch.uint8))
+            return self._compressor.encode(vector, self._mine)
+        self._mine.copy_(vector.view(torch.uint8))
+        return True
 
     def _unpack(self, rank: int) -> Tensor:
         out = self._vectors[rank]
@@ -147,6 +166,9 @@ class Compressed(Reducing):
         for part in self._compressor.reduce(vector, share):
             await whole(self._transport, part)
         return vector
+
+    def dropped(self) -> None:
+        self._compressor.reset()
 
     def rescale(self, factor: float) -> None:
         self._compressor.rescale(factor)

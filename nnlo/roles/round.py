@@ -10,8 +10,9 @@ from torch import Tensor
 
 from nnlo.comm.base import Source, Transport
 
-FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down")
-"""Samples that count, samples of an update that was not finite, batches, whether there are more, seconds computed."""
+FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down", "spoils")
+"""Samples that count, samples of an update that was not finite, batches, whether there are more, seconds computed,
+bytes, and whether that update is in the sum all the same."""
 
 
 def record_size(sums: int) -> int:
@@ -30,13 +31,14 @@ class Told:
     busy: float
     bytes_up: int
     bytes_down: int
+    spoils: bool
     sums: list[float]
 
     @classmethod
     def read(cls, record: Sequence[float]) -> Told:
-        samples, refused, count, left, busy, up, down = record[: len(FIGURES)]
+        samples, refused, count, left, busy, up, down, spoils = record[: len(FIGURES)]
         sums = list(record[len(FIGURES) :])
-        return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), sums)
+        return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), bool(spoils), sums)
 
     def write(self, record: Tensor) -> None:
         numbers = [*(getattr(self, name) for name in FIGURES), *self.sums]

@@ -13,8 +13,8 @@ from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
 from nnlo.errors import ProtocolError
-from nnlo.flat import HEADER_BYTES
-from nnlo.roles.computing import Work, finite
+from nnlo.flat import HEADER_BYTES, finite
+from nnlo.roles.computing import Work
 from nnlo.roles.setup import Setup
 from nnlo.roles.sharing import computing
 from nnlo.roles.wires import Wires
@@ -159,14 +159,18 @@ class Worker:
         """Put the update into the arena; one that is not finite is told by its header alone."""
         update = self.algorithm.send(self.x, self.state)
         self.computing.flat.gather(self.up.counters)
-        if not (finite(update) and finite(self.up.buffers)):
+        if not (finite(update) and finite(self.up.buffers) and self.pack(update)):
             self.algorithm.dropped(self.x, self.state)
             self.computing.restore_buffers()
             return replace(header, flags=header.flags | Flag.NON_FINITE, nbytes=HEADER_BYTES)
-        if self.compressor:
-            left = self.compressor.encode(update, self.up.payload)
-            if self.algorithm.hears_sent and left is not None:
-                self.algorithm.sent(self.x, left, self.state)
-        elif update.data_ptr() != self.up.vector.data_ptr():
-            self.up.vector.copy_(update)
+        if self.compressor and self.algorithm.hears_sent:
+            self.algorithm.sent(self.x, self.compressor.sent, self.state)
         return header
+
+    def pack(self, update: Tensor) -> bool:
+        """Put a finite update where it is sent from; whether it can be sent."""
+        if self.compressor:
+            return self.compressor.encode(update, self.up.payload)
+        if update.data_ptr() != self.up.vector.data_ptr():
+            self.up.vector.copy_(update)
+        return True

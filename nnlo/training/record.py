@@ -68,7 +68,10 @@ class Recorder:
         self._steps += 1
 
     def refused(self, worker: int, samples: int) -> None:
-        """An update of `worker` was not applied, since it was not finite; its loss and metrics do not count."""
+        """An update of `worker` was not applied, since it, or its sum with others', was not finite.
+
+        Its loss and metrics do not count.
+        """
         self._tally(worker).refused += 1
         self._refused_samples += samples
 

@@ -43,9 +43,9 @@ class Rank:
         if self.compressor is None or isinstance(self.compressor.codec, Reduction):
             return update.clone()
         memory = torch.zeros(self.compressor.codec.nbytes, dtype=torch.uint8)
-        left = self.compressor.encode(update, memory)
-        self.algorithm.sent(self.x, left, self.state)
-        return left.clone()
+        assert self.compressor.encode(update, memory)
+        self.algorithm.sent(self.x, self.compressor.sent, self.state)
+        return self.compressor.sent.clone()
 
     def answer(self, reply: Tensor) -> Tensor:
         """What this one is told: weights, or how far they are from those that it was told before."""

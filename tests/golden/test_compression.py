@@ -19,7 +19,7 @@ from nnlo.flat import HEADER_BYTES, Layout, aligned
 from nnlo.optim import Schedule
 from nnlo.training.seeds import Purpose, derived
 from tests.codecs import tensors
-from tests.jobs import Batch, Batches, Run, cut, labelled, train_here
+from tests.jobs import Batch, Batches, Run, cut, labelled, same_bits, train_here
 
 LR, EPOCHS, SEED = 0.25, 3, 11
 SIZES = (16,) * 8 + (4,)
@@ -77,6 +77,12 @@ def stochastic(p: Tensor, layout: Layout, step: int) -> Tensor:
         more = torch.from_numpy(draws.random(part.numel())).view(part.shape) < part / width - below
         parts.append(width * (below + more))
     return torch.cat([part.flatten() for part in parts])
+
+
+def shrunk(p: Tensor, layout: Layout, step: int) -> Tensor:
+    """The same with error feedback."""
+    sent = tensors(layout, stochastic(p, layout, step))
+    return torch.cat([part.flatten() / (1 + min(part.numel() / 25, part.numel() ** 0.5 / 5)) for part in sent])
 
 
 CODECS: dict[str, tuple[Reference, bool]] = {
@@ -139,6 +145,8 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("feedback", [None, True, False])
 def test_one_worker_is_a_plain_loop(feedback: bool | None, make: Callable[..., Algo], text: str) -> None:
     codec, by_itself = CODECS[text]
+    if feedback and codec is stochastic:
+        codec = shrunk
     run = trained(1, make(text, error_feedback=feedback), data())
     expected = plain_loop(codec, by_itself if feedback is None else feedback).state_dict()
     close(run.state, expected)
@@ -188,6 +196,47 @@ def test_a_refused_gradient_leaves_no_trace(make: Callable[..., Algo], text: str
     run = trained(2, make(text, error_feedback=True), batches, max_bad_updates=5)
     assert all(bool(torch.isfinite(value).all()) for value in run.state.values())
     assert [entry["refused"] for entry in run.history["epochs"]] == [1, 1, 1]
+
+
+def total(output: Tensor, labels: Tensor) -> Tensor:
+    return output.sum(1).mean()
+
+
+def one_layer() -> nn.Module:
+    """Its gradient by `total` is the mean of x, four times."""
+    torch.manual_seed(2)
+    return nn.Linear(2, 4, bias=False).double()
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "refused"),
+    [
+        ("downpour", "topk:ratio=0.1", 2),
+        ("downpour", "sign", 2),
+        ("allreduce", "topk:ratio=0.1", 2),
+        ("allreduce", "sign", 2),
+    ],
+)
+def test_what_adds_up_to_too_much_is_refused(mode: str, text: str, refused: int) -> None:
+    """Each second batch: with what was left out of the one before, its gradient is above the largest number."""
+    x = np.array([[0.75 * torch.finfo(torch.float64).max, 1.0]])
+    algo = Algo("sgd", lr=1e-310, mode=mode, compress=text, loss=f"{__name__}:total", metrics=())
+    run = trained(1, algo, [(x, np.zeros(1))] * 4, make=one_layer)
+    assert all(bool(torch.isfinite(value).all()) for value in run.state.values())
+    assert [entry["refused"] for entry in run.history["epochs"]] == [refused] * 3
+    assert not same_bits(run.state, one_layer().state_dict())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_factors_begin_anew_after_a_sum_that_is_not_finite(workers: int) -> None:
+    """The first batch's gradient is finite, and its length is not."""
+    x = np.array([[0.75 * torch.finfo(torch.float64).max, 1.0]])
+    batches = [(x, np.zeros(1))] * workers + [(np.ones((1, 2)), np.zeros(1))] * 4
+    algo = allreduce("powersgd:rank=1", loss=f"{__name__}:total", metrics=())
+    run = trained(workers, algo, batches, make=one_layer)
+    assert [entry["refused"] for entry in run.history["epochs"]] == [workers] * 3
+    before = one_layer().state_dict()["weight"]
+    close(run.state, {"weight": before - LR * 3 * 4 / workers})
 
 
 @pytest.mark.parametrize("make", [downpour, allreduce])

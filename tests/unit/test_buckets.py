@@ -38,7 +38,12 @@ class Rank:
         self.diary: list[str] = []
         self.started: list[Started] = []
         self.names = {slot.offset: slot.name for slot in layout.parameters}
-        self.buckets = Buckets(module, layout, self.gradient, self.buffers, self.reduce, nbytes)
+        self.moves = 0
+        self.buckets = Buckets(module, layout, self.gradient, self.buffers, self.reduce, self.move, nbytes)
+
+    def move(self) -> None:
+        self.moves += 1
+        assert self.started, "nothing is under way"
 
     def reduce(self, part: Tensor) -> Source:
         assert part.data_ptr() >= self.gradient.data_ptr()
@@ -239,8 +244,35 @@ def test_a_gradient_that_ceases_to_be_finite_spoils_the_sum() -> None:
     with torch.no_grad():
         module[2].weight.fill_(torch.inf)
     assert rank.round(X)[0] == "2.bias"
+    assert not rank.buckets.good
+    assert rank.buckets.spoils
+    with torch.no_grad():
+        module[2].weight.fill_(1.0)
+    rank.round(X)
     assert rank.buckets.good
-    assert not torch.isfinite(rank.gradient).all()
+    assert not rank.buckets.spoils
+
+
+def test_a_gradient_that_is_left_out_spoils_nothing() -> None:
+    rank = Rank(chain())
+    rank.round(X)
+    rank.round(X, lambda output: output.sum() * torch.nan)
+    assert not rank.buckets.spoils
+
+
+def test_what_is_under_way_moves_on_with_every_gradient() -> None:
+    rank = Rank(chain())
+    rank.round(X)
+    assert rank.moves == 0
+    rank.round(X)
+    assert rank.moves == len(LAST_FIRST)
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    rank = Rank(chain())
+    rank.round(X)
+    rank.buckets.close()
+    assert rank.round(X)[0] == "|"
 
 
 def test_a_worker_without_a_batch_is_not_counted() -> None:

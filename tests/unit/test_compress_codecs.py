@@ -128,8 +128,9 @@ def test_goes_on_from_a_saved_state(feedback: bool, text: str, dtype: torch.dtyp
             compressor.encode(random_vector(layout, step), memory)
     second.state = through_a_file(first.state)
     for step in range(3, 6):
-        expected = whole.encode(random_vector(layout, step), memory)
-        assert torch.equal(second.encode(random_vector(layout, step), torch.zeros_like(memory)), expected)
+        whole.encode(random_vector(layout, step), memory)
+        second.encode(random_vector(layout, step), torch.zeros_like(memory))
+        assert torch.equal(second.sent, whole.sent)
 
 
 @each_codec

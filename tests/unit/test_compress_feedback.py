@@ -27,10 +27,10 @@ def sgd(text: str, steps: list[Tensor], layout_shapes: tuple[tuple[int, ...], ..
     w, memory = torch.zeros(layout.numel, dtype=torch.float64), torch.zeros(compressor.codec.nbytes, dtype=torch.uint8)
     out = torch.zeros_like(w)
     for vector in steps:
-        sent = compressor.encode(vector.clone(), memory)
+        assert compressor.encode(vector.clone(), memory)
         compressor.codec.decode(memory, out)
-        assert torch.equal(sent, out)
-        w -= sent
+        assert torch.equal(compressor.sent, out)
+        w -= out
     return w, compressor.state["residual"]
 
 
@@ -49,7 +49,7 @@ def test_nothing_is_lost(text: str) -> None:
     torch.testing.assert_close(w - residual, -torch.stack(steps).sum(0), rtol=0, atol=1e-11 * (1 + w.abs().max()))
 
 
-@pytest.mark.parametrize("text", [text for text in ALL if not text.startswith("qsgd")])
+@each_codec
 def test_what_is_left_stays_bounded(text: str) -> None:
     layout = layout_of(dtype=torch.float64)
     compressor = compressor_of(text, layout)
@@ -61,6 +61,42 @@ def test_what_is_left_stays_bounded(text: str) -> None:
     assert max(left[200:]) < 1.5 * max(left[:200]) + 1e-9
 
 
+def test_levels_with_feedback_are_shrunk_by_their_variance() -> None:
+    """n = 16, s = 1: omega = min(16, 4), so that a fifth of the unbiased code is sent."""
+    layout, vector = layout_of([(16,)]), torch.arange(16.0)
+    shrunk, plain = compressor_of("qsgd:levels=1", layout), compressor_of("qsgd:levels=1", layout, feedback=False)
+    for compressor in (shrunk, plain):
+        compressor.encode(vector.clone(), torch.zeros(compressor.codec.nbytes, dtype=torch.uint8))
+    assert plain.sent.any()
+    torch.testing.assert_close(shrunk.sent, plain.sent / 5)
+
+
+@each_codec
+def test_what_adds_up_to_more_than_the_type_holds_is_dropped(text: str) -> None:
+    layout = layout_of()
+    compressor, new = compressor_of(text, layout), compressor_of(text, layout)
+    memory, most = torch.zeros(new.codec.nbytes, dtype=torch.uint8), torch.finfo(torch.float32).max
+    compressor.state["residual"].fill_(most / 2)
+    assert not compressor.encode(torch.full((layout.numel,), most), memory)
+    for one in (compressor, new):
+        assert one.encode(random_vector(layout), memory)
+    assert torch.equal(compressor.sent, new.sent)
+    assert torch.equal(compressor.state["residual"], new.state["residual"])
+
+
+@each_codec
+def test_begins_anew(text: str) -> None:
+    layout = layout_of()
+    compressor, new = compressor_of(text, layout), compressor_of(text, layout)
+    memory = torch.zeros(new.codec.nbytes, dtype=torch.uint8)
+    compressor.encode(random_vector(layout, 1), memory)
+    compressor.reset()
+    for one in (compressor, new):
+        one.encode(random_vector(layout, 2), memory)
+    assert torch.equal(compressor.sent, new.sent)
+    assert torch.equal(compressor.state["residual"], new.state["residual"])
+
+
 @each_codec
 def test_without_feedback_every_vector_is_encoded_by_itself(text: str) -> None:
     layout = layout_of()
@@ -68,15 +104,18 @@ def test_without_feedback_every_vector_is_encoded_by_itself(text: str) -> None:
     memory, state = torch.zeros(codec.nbytes, dtype=torch.uint8), codec.init(5)
     for step in range(3):
         vector = random_vector(layout, step)
-        assert torch.equal(compressor.encode(vector.clone(), memory), through(codec, vector, state))
+        assert compressor.encode(vector.clone(), memory)
+        assert torch.equal(compressor.sent, through(codec, vector, state))
     assert compressor.state["residual"] is None
 
 
 def test_the_residual_is_what_was_left_out() -> None:
     compressor = compressor_of("topk:ratio=0.5", layout_of([(4,)]))
     memory = torch.zeros(compressor.codec.nbytes, dtype=torch.uint8)
-    assert compressor.encode(torch.tensor([1.0, -4.0, 3.0, 2.0]), memory).tolist() == [0, -4, 3, 0]
-    assert compressor.encode(torch.tensor([1.0, 0.0, 0.0, 2.0]), memory).tolist() == [2, 0, 0, 4]
+    compressor.encode(torch.tensor([1.0, -4.0, 3.0, 2.0]), memory)
+    assert compressor.sent.tolist() == [0, -4, 3, 0]
+    compressor.encode(torch.tensor([1.0, 0.0, 0.0, 2.0]), memory)
+    assert compressor.sent.tolist() == [2, 0, 0, 4]
     assert compressor.state["residual"].tolist() == [0, 0, 0, 0]
 
 
