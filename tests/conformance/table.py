@@ -22,7 +22,7 @@ class Row:
     quadratic: dict[str, Any] = field(default_factory=lambda: {"lr": 0.05})
     digits: dict[str, Any] = field(default_factory=lambda: {"lr": 0.1})
     quadratic_epochs: int = 20
-    digits_epochs: int = 15
+    digits_epochs: int = 8
     distance: float = 1e-6
     accuracy: float = 0.93
     moves: bool = False
@@ -49,8 +49,8 @@ def own(mode: str, options: dict[str, Any], **more: Any) -> Row:
 TABLE = [
     Row("downpour"),
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
-    Row("downpour", {"sync_every": 3}, digits={"lr": 0.15}, quadratic={"lr": 0.1}),
-    Row("downpour", {"sync_every": 3, "local_lr": 0.02}, digits={"lr": 0.15}, quadratic={"lr": 0.1}),
+    Row("downpour", {"sync_every": 3}, digits={"lr": 0.15}, quadratic={"lr": 0.1}, digits_epochs=15),
+    Row("downpour", {"sync_every": 3, "local_lr": 0.02}, digits={"lr": 0.15}, quadratic={"lr": 0.1}, digits_epochs=15),
     Row(
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
@@ -84,7 +84,11 @@ TABLE = [
         quadratic_epochs=30,
     ),
     own("gem", {"gem_lr": 0.05}),
-    own("gem", {"gem_lr": 0.05, "gem_momentum": 0.5, "gem_kappa": 1.5, "gem_clip": 3.0, "sync_every": 2}),
+    own(
+        "gem",
+        {"gem_lr": 0.05, "gem_momentum": 0.5, "gem_kappa": 1.5, "gem_clip": 3.0, "sync_every": 2},
+        digits_epochs=12,
+    ),
     own("gem", {"gem_lr": 0.05, "gem_variant": "code"}),
     Row("downpour", {"staleness": "inverse-plus-one", "max_staleness": 4}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("downpour", {"delay_compensation": 0.5}),
