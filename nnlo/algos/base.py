@@ -151,7 +151,12 @@ class Algorithm(ABC):
         """A codec made `left`, shape (n,), of the update: that is what the others get."""
 
     def scale(self, factor: float, state: State) -> None:
-        """The schedule's factor of the learning rate from now on, on a worker or on the master."""
+        """The schedule's factor of the learning rate from now on, on a worker or on the master.
+
+        What goes by it by itself finds it as `state["factor"]`, where its state has that.
+        """
+        if "factor" in state:
+            state["factor"] = factor
         if state.get("optimizer") is not None:
             state["optimizer"].scale(factor)
 

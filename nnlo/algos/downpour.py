@@ -149,10 +149,6 @@ class Downpour(MeanGradient, ServerAlgorithm):
         if self.options.local_lr:
             x.add_(gradient, alpha=-self.options.local_lr * state["factor"])
 
-    def scale(self, factor: float, state: State) -> None:
-        super().scale(factor, state)
-        state["factor"] = factor
-
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
         if "had" in state:
             x.copy_(state["had"].add_(reply))

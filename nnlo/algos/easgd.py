@@ -58,10 +58,6 @@ class Easgd(ServerAlgorithm):
         state["optimizer"] = self._build_optimizer(x)
         self.scale(state["factor"], state)
 
-    def scale(self, factor: float, state: State) -> None:
-        super().scale(factor, state)
-        state["factor"] = factor
-
     def probe(self, x: Tensor, state: State) -> None:
         self._note(x, state, "before")
         if isinstance(state["optimizer"], LookAheadSGD):

@@ -11,7 +11,7 @@ worker pulled last time s, centre w:
 s begins as the weights that training begins with. The paper leaves pi unlimited (C = 0 here) and goes on from w; the
 authors' code limits it to [0, 5] and goes on from w + q. Unlimited, pi is negative wherever the centre has moved by
 more than kappa |m|, so that several workers near a minimum may drive each other away from it. eps = 1e-16 as in the
-paper. Gradients are summed, since differences of weights would lose their low bits.
+paper, or what the type has instead. Gradients are summed, since differences of weights would lose their low bits.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Gem(ServerAlgorithm):
 
     def _match(self, u: Tensor, momentum: Tensor, moved: Tensor) -> None:
         """u <- pi u, as (pi (|u| + eps)) (u / (|u| + eps)): of factors that stay finite where u is 0."""
-        size = u.abs().add_(EPS)
+        size = u.abs().add_(max(EPS, torch.finfo(u.dtype).tiny))
         energy = momentum.abs().mul_(self.options.gem_kappa).sub_(moved)
         if self.options.gem_clip:
             energy.clamp_(min=0).clamp_(max=size * self.options.gem_clip)
@@ -109,9 +109,6 @@ class Gem(ServerAlgorithm):
     def send(self, x: Tensor, state: State) -> Tensor:
         update: Tensor = state["update"]
         return update
-
-    def scale(self, factor: float, state: State) -> None:
-        state["factor"] = factor
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         return total(updates)

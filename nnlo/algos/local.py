@@ -94,10 +94,6 @@ class Local(CollectiveAlgorithm):
     def begin(self, epoch: int, state: State) -> None:
         state["averages"] = epoch < self.averaged_until
 
-    def scale(self, factor: float, state: State) -> None:
-        super().scale(factor, state)
-        state["factor"] = factor
-
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         state["optimizer"].step(x, gradient)
 

@@ -13,7 +13,6 @@ every worker gets all levels and counts the votes itself. Both give the same wei
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from nnlo.algos.base import (
 )
 from nnlo.algos.mean_gradient import MeanGradient
 from nnlo.compress.levels import Levels, LevelSettings
-from nnlo.flat import Layout
+from nnlo.flat import Layout, finite
 from nnlo.options import option
 
 EXCHANGES = (Pattern.SERVER.value, Pattern.COLLECTIVE.value)
@@ -94,7 +93,7 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     def send(self, x: Tensor, state: State) -> Tensor:
         """Levels; a gradient that is not finite stays as it is, so that it is refused, and leaves no trace."""
         update = super().send(x, state)
-        if math.isfinite(update.sum().item()) or bool(torch.isfinite(update).all()):
+        if finite(update):
             self.vote(update, state)
             fill_zeros(update, self.zero, (state["seed"], state["index"], state["steps"]))
         return update

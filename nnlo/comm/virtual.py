@@ -56,12 +56,13 @@ class Meet(Effect[list[bytes]]):
 
 @dataclass
 class Group:
-    """Ranks that meet; `met` counts how often they did."""
+    """Ranks that meet; `met` counts how often they did. Their collectives fill their links until `busy`."""
 
     key: tuple[Any, ...]
     peers: tuple[int, ...]
     given: dict[int, bytes] = field(default_factory=dict)
     met: int = 0
+    busy: float = 0.0
 
 
 @dataclass
@@ -233,6 +234,8 @@ class VirtualWorld(World):
     def join(self, collective: Collective, process: Process, memory: Sequence[Tensor], source: Done) -> None:
         """A rank takes part in a collective, which `key` names; it goes on once all who live do."""
         shared = self.collectives.setdefault(collective.key, collective)
+        if collective.what != shared.what:
+            raise ProtocolError(f"rank {process.id} starts {collective.what} where others start {shared.what}")
         shared.parts[process.id] = (memory, process, source)
         self._close_collective(shared)
 
@@ -243,7 +246,7 @@ class VirtualWorld(World):
         del self.collectives[collective.key]
         present = [collective.parts[peer] for peer in collective.group.peers if peer in collective.parts]
         collective.work([memory for memory, _, _ in present])
-        end = self.now() + collective.seconds(self.costs, len({self.host_of[p] for p in collective.group.peers}) == 1)
+        end = collective.ends(self.now(), self.costs, len({self.host_of[p] for p in collective.group.peers}) == 1)
         for _, process, source in present:
             self.at(end, partial(source.finish, self, process))
 

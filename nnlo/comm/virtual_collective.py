@@ -33,20 +33,26 @@ class Done(Send):
 
 @dataclass
 class Collective:
-    """One collective of a group: `work` on the memory of all who take part, in `steps`; `nbytes` pass each link."""
+    """One collective of a group: `work` on the memory of all who take part, in `steps`; `nbytes` pass each link.
+
+    `what` it is must be the same on every rank.
+    """
 
     key: tuple[Any, ...]
     group: Group
+    what: str
     work: Callable[[Memories], None]
     steps: int
     nbytes: float
     parts: dict[int, tuple[Sequence[Tensor], Process, Done]] = field(default_factory=dict)
 
-    def seconds(self, costs: Costs, local: bool) -> float:
+    def ends(self, now: float, costs: Costs, local: bool) -> float:
+        """When it is done where all are there `now`: its bytes pass after those of the group's collectives before."""
         latency, bandwidth = costs.latency, costs.bandwidth
         if local:
             latency, bandwidth = costs.local_latency, costs.local_bandwidth
-        return self.steps * latency + self.nbytes / bandwidth
+        self.group.busy = max(now, self.group.busy) + self.nbytes / bandwidth
+        return self.group.busy + self.steps * latency
 
 
 def ring_allreduce(size: int, nbytes: int) -> tuple[int, float]:

@@ -63,21 +63,23 @@ class VirtualTransport(Transport):
         return await Wait(sources, deadline)
 
     def allreduce(self, memory: Tensor) -> Source:
-        return self._collective([memory], add_up, ring_allreduce(self.size, memory.nbytes))
+        return self._collective("an allreduce", [memory], add_up, ring_allreduce(self.size, memory.nbytes))
 
     def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
-        return self._collective([mine, everyone], pass_round, ring_gather(self.size, mine.nbytes))
+        return self._collective("a gathering", [mine, everyone], pass_round, ring_gather(self.size, mine.nbytes))
 
     def broadcast(self, memory: Tensor, root: int) -> Source:
-        return self._collective([memory], hand_out(root), tree_broadcast(self.size, memory.nbytes))
+        return self._collective(
+            f"a broadcast from {root}", [memory], hand_out(root), tree_broadcast(self.size, memory.nbytes)
+        )
 
     def _collective(
-        self, memory: Sequence[Tensor], work: Callable[[Memories], None], cost: tuple[int, float]
+        self, kind: str, memory: Sequence[Tensor], work: Callable[[Memories], None], cost: tuple[int, float]
     ) -> Source:
         """Take part in this rank's next collective of the group."""
         self._collectives += 1
-        source = Done()
-        collective = Collective((*self.group.key, self._collectives), self.group, work, *cost)
+        source, what = Done(), f"{kind} of {memory[0].numel()} {memory[0].dtype}"
+        collective = Collective((*self.group.key, self._collectives), self.group, what, work, *cost)
         self.world.join(collective, self.process, memory, source)
         return source
 

@@ -36,14 +36,14 @@ class Compressor:
         self._tells, self._seed = feedback or tells, seed
         self.sent = torch.zeros(codec.layout.numel if self._tells else 0, dtype=codec.layout.dtype)
         residual = torch.zeros_like(self.sent) if feedback else None
-        self.state: State = {"residual": residual, "codec": codec.init(seed, feedback)}
+        self.state: State = {"residual": residual, "codec": codec.init(seed, feedback), "unit": 1.0, "waits": False}
 
     def encode(self, vector: Tensor, memory: Tensor) -> bool:
         """Write `vector`, which is finite, into `memory`; whether there is anything to send.
 
         There is not where the vector and the residual add up to more than the type holds: both are dropped then.
         """
-        residual = self.state["residual"]
+        residual = self._left
         if residual is not None:
             vector = residual.add_(vector)
             if not finite(vector):
@@ -66,7 +66,7 @@ class Compressor:
         if not isinstance(self.codec, Reduction):
             raise TypeError(f"{type(self.codec).__name__} cannot be summed on its way")
         vector.mul_(share)
-        residual = self.state["residual"]
+        residual = self._left
         if residual is None:
             yield from self.codec.reduce(vector, None, self.state["codec"])
             return
@@ -81,7 +81,18 @@ class Compressor:
             residual.zero_()
         self.state["codec"] = self.codec.init(self._seed, residual is not None)
 
-    def rescale(self, factor: float) -> None:
-        """The unit of the vectors changes: those to come are `factor` times as long as they were."""
-        if self.state["residual"] is not None:
-            self.state["residual"].mul_(factor)
+    def scale(self, factor: float) -> None:
+        """Vectors count `factor` times as much as at first from now on; what is left keeps its worth.
+
+        Where they count nothing, what is left waits until they do.
+        """
+        self.state["waits"] = factor == 0
+        if factor > 0 and self.state["residual"] is not None:
+            self.state["residual"].mul_(self.state["unit"] / factor)
+            self.state["unit"] = factor
+
+    @property
+    def _left(self) -> Tensor | None:
+        """What is to be added to the next vector."""
+        residual: Tensor | None = self.state["residual"]
+        return None if self.state["waits"] else residual

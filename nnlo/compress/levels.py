@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nnlo.compress.base import Codec, State
 from nnlo.compress.packing import pack, packed_bytes, unpack
+from nnlo.errors import OptionsError
 from nnlo.flat import Layout
 from nnlo.options import Options, option
 
@@ -30,7 +31,7 @@ class LevelSettings(Options):
 
 
 class Levels(Codec[LevelSettings]):
-    """For vectors that hold levels and nothing else."""
+    """For vectors that hold levels and nothing else; half types hold 1, 0 and -1, whose sums they count."""
 
     Settings = LevelSettings
     needs_feedback = False
@@ -38,6 +39,8 @@ class Levels(Codec[LevelSettings]):
 
     def __init__(self, settings: LevelSettings, layout: Layout) -> None:
         super().__init__(settings, layout)
+        if settings.most > 1 and layout.dtype.itemsize < 4:
+            raise OptionsError(f"{layout.dtype} cannot count levels beyond 1: build the model in float32 or float64")
         self.nbytes = packed_bytes(layout.numel, settings.bits)
         self._codes = torch.empty(layout.numel, dtype=torch.uint8 if settings.bits <= 8 else torch.int32)
 

@@ -4,9 +4,10 @@ Alistarh et al. 2017 (arXiv 1610.02132), QSGD, with one norm per tensor and s le
 
     C(p) = ||p||_2 / s  (floor x + [u < x - floor x]),  x = s p / ||p||_2,  u uniform in [0, 1)
 
-The mean of |C(p) - p|^2 is up to omega |p|^2, omega = min(n / s^2, sqrt(n) / s) (lemma 3.1), which is more than |p|^2
-for few levels. Error feedback would make what is left grow without end: it gets C(p) / (1 + omega), which leaves at
-most omega / (1 + omega) |p|^2 in the mean (Beznosikov et al. 2020, arXiv 2002.12410).
+The mean of |C(p) - p|^2 is omega |p|^2 with omega = sum f (1 - f) / s^2, f = x - floor x, up to min(n / s^2,
+sqrt(n) / s) (lemma 3.1). Where that is above 1, error feedback would make what is left grow without end: with feedback
+C(p) / (1 + omega) is sent, which leaves omega / (1 + omega) |p|^2 in the mean (Beznosikov et al. 2020,
+arXiv 2002.12410).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nnlo.compress.base import State
-from nnlo.compress.norms import norm
+from nnlo.compress.norms import blocks, norm
 from nnlo.compress.packing import pack
 from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
@@ -44,9 +45,6 @@ class Qsgd(ScaledLevels[QsgdOptions]):
     def __init__(self, settings: QsgdOptions, layout: Layout) -> None:
         super().__init__(settings, layout, (2 * settings.levels).bit_length(), half=settings.levels)
 
-        sizes = [slot.size for slot in layout.parameters]
-        self._omega = [min(size / self.half**2, size**0.5 / self.half) for size in sizes]
-
     def init(self, seed: int, feedback: bool = False) -> State:
         return {"seed": seed, "step": 0, "feedback": feedback}
 
@@ -56,10 +54,11 @@ class Qsgd(ScaledLevels[QsgdOptions]):
         state["step"] += 1
         for index, part in self.tensors(vector):
             scales[index] = norm(part)
+            scale = scales[index].item() or 1.0
             for block, codes in self.coded(index, part):
-                self.round(block, scales[index].item() or 1.0, codes, random)
+                self.round(block, scale, codes, random)
             if state["feedback"]:
-                scales[index] /= 1 + self._omega[index]
+                scales[index] /= 1 + sum(self.spread(block, scale) for block in blocks(part)) / self.half**2
         pack(self._codes, self.bits, packed)
 
     def round(self, block: Tensor, scale: float, codes: Tensor, random: np.random.Generator) -> None:
@@ -70,3 +69,9 @@ class Qsgd(ScaledLevels[QsgdOptions]):
         random.random(dtype=draws.numpy().dtype, out=draws.numpy())
         one_more = x.sub_(whole).sub_(draws).ceil_()
         keep(whole.add_(one_more).add_(self.half), codes)
+
+    def spread(self, block: Tensor, scale: float) -> float:
+        """sum f (1 - f): the variance of what `round` adds to x."""
+        fraction = block.div(scale).mul_(self.half)
+        fraction.sub_(torch.floor(fraction))
+        return (fraction.sum() - torch.dot(fraction, fraction)).item()

@@ -228,8 +228,8 @@ class Rounds:
     def scale(self, factor: float) -> None:
         """The schedule's factor from now on."""
         if factor != self.factor:
-            if self.algorithm.sends_gradient and factor > 0:
-                self.reducing.rescale(self.factor / factor)
+            if self.algorithm.sends_gradient:
+                self.reducing.scale(factor)
             self.algorithm.scale(factor, self.state)
             self.factor = factor
 

@@ -47,8 +47,8 @@ class Reducing(ABC):
     def dropped(self) -> None:  # noqa: B027
         """What became of all vectors is not finite."""
 
-    def rescale(self, factor: float) -> None:  # noqa: B027
-        """The unit of the vectors changes: those to come are `factor` times as long as they were."""
+    def scale(self, factor: float) -> None:  # noqa: B027
+        """Vectors count `factor` times as much as at first from now on."""
 
     def close(self) -> None:  # noqa: B027
         """Leave the module as it was."""
@@ -146,9 +146,9 @@ class Gathered(Reducing):
             out.view(torch.uint8).copy_(self._everyone[rank])
         return out
 
-    def rescale(self, factor: float) -> None:
+    def scale(self, factor: float) -> None:
         if self._compressor:
-            self._compressor.rescale(factor)
+            self._compressor.scale(factor)
 
 
 class Compressed(Reducing):
@@ -170,8 +170,8 @@ class Compressed(Reducing):
     def dropped(self) -> None:
         self._compressor.reset()
 
-    def rescale(self, factor: float) -> None:
-        self._compressor.rescale(factor)
+    def scale(self, factor: float) -> None:
+        self._compressor.scale(factor)
 
 
 def reducing(

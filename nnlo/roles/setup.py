@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from nnlo.algos import Pattern
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.feed import Batch, as_batch
@@ -60,9 +61,18 @@ def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Gro
         raise OptionsError(f"build_model() must return a torch module, not {type(module).__name__}")
     layout = Layout.of(module)
     job.algorithm.wire(layout)
+    check_sums(job, layout)
     if sample is not None:
         try_on(job, module, as_batch(sample.x, sample.y, layout.dtype))
     return module, layout, checked_groups(job, module, layout)
+
+
+def check_sums(job: Job, layout: Layout) -> None:
+    """Raises OptionsError where MPI is to add up numbers of a type that it does not know."""
+    among_workers = job.algorithm.pattern is Pattern.COLLECTIVE
+    in_teams = job.topology.processes > 1 and job.team_backend == "mpi"
+    if (among_workers or in_teams) and layout.dtype is torch.bfloat16:
+        raise OptionsError("MPI cannot add up bfloat16: build the model in float32, and compute with --amp bf16")
 
 
 def try_on(job: Job, module: nn.Module, batch: Batch) -> None:

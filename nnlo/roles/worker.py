@@ -130,8 +130,8 @@ class Worker:
     def scale(self, factor: float) -> None:
         """The schedule's factor from now on; residuals of gradients that are still to be sent keep their worth."""
         if factor != self.factor:
-            if self.compressor and self.algorithm.sends_gradient and factor > 0:
-                self.compressor.rescale(self.factor / factor)
+            if self.compressor and self.algorithm.sends_gradient:
+                self.compressor.scale(factor)
             self.algorithm.scale(factor, self.state)
             self.factor = factor
 

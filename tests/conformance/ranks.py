@@ -100,6 +100,11 @@ class Ranks:
                     one.batch(k)
             self.exchange(senders, sum(2 + k % 2 for k in turns))
 
+    def scale(self, factor: float) -> None:
+        """The schedule's factor from now on, on every rank."""
+        for state in [one.state for one in self.workers] + ([self.state] if self.state else []):
+            self.algorithm.scale(factor, state)
+
     def exchange(self, senders: Sequence[Rank], samples: int) -> None:
         served = self.algorithm.pattern.value == "server"
         how: Callable[[Sequence[Rank], int], None] = self.serve if served else self.reduce

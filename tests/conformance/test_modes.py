@@ -19,6 +19,7 @@ from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.compress import CODECS, Reduction
 from nnlo.compress.options import CompressOptions
+from nnlo.errors import OptionsError
 from nnlo.options import fields_of
 from tests.conformance.ranks import Ranks
 from tests.conformance.table import TABLE, Row
@@ -136,6 +137,19 @@ def test_types_and_shapes_are_kept(dtype: torch.dtype, row: Row) -> None:
     }
 
 
+@each_row
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_types_train_or_are_refused(dtype: torch.dtype, row: Row) -> None:
+    try:
+        run = on_quadratic(row, epochs=3, make=lambda: linear(dtype))
+    except OptionsError as error:
+        assert "build the model in float32" in str(error)
+        return
+    assert all(value.dtype == dtype for value in run.state.values())
+    assert run.last["refused"] == 0
+    assert run.last["val_loss"] < run.history["epochs"][0]["loss"]
+
+
 class Still(nn.Module):
     """Its output, and so its gradient, is 0."""
 
@@ -173,8 +187,10 @@ def test_state_goes_through_plain_types_and_training_goes_on(optimizer: str, row
     if row.optimizer:
         row = replace(row, optimizer=optimizer, quadratic={"lr": 0.1})
     whole, first, second = Ranks(row, 3), Ranks(row, 3), Ranks(row, 3)
+    whole.scale(0.5)
     for turn in range(8):
         whole.round(turn)
+    first.scale(0.5)
     for turn in range(3):
         first.round(turn)
     second.load(through_a_file(first.save()))

@@ -80,9 +80,14 @@ def stochastic(p: Tensor, layout: Layout, step: int) -> Tensor:
 
 
 def shrunk(p: Tensor, layout: Layout, step: int) -> Tensor:
-    """The same with error feedback."""
-    sent = tensors(layout, stochastic(p, layout, step))
-    return torch.cat([part.flatten() / (1 + min(part.numel() / 25, part.numel() ** 0.5 / 5)) for part in sent])
+    """The same with error feedback: each tensor divided by 1 + E|C(p) - p|^2 / |p|^2."""
+    parts = []
+    for part, sent in zip(tensors(layout, p), tensors(layout, stochastic(p, layout, step)), strict=True):
+        width = part.norm() / 5
+        fraction = part / width - torch.floor(part / width)
+        variance = width**2 * (fraction * (1 - fraction)).sum()
+        parts.append(sent.flatten() / (1 + variance / part.norm() ** 2))
+    return torch.cat(parts)
 
 
 CODECS: dict[str, tuple[Reference, bool]] = {

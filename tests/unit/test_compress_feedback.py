@@ -62,13 +62,13 @@ def test_what_is_left_stays_bounded(text: str) -> None:
 
 
 def test_levels_with_feedback_are_shrunk_by_their_variance() -> None:
-    """n = 16, s = 1: omega = min(16, 4), so that a fifth of the unbiased code is sent."""
-    layout, vector = layout_of([(16,)]), torch.arange(16.0)
+    """One level for (3, -4, 0): x = (0.6, -0.8, 0), its fractions are 0.6 and 0.2, and omega = 0.24 + 0.16."""
+    layout, vector = layout_of([(3,)]), torch.tensor([3.0, -4.0, 0.0])
     shrunk, plain = compressor_of("qsgd:levels=1", layout), compressor_of("qsgd:levels=1", layout, feedback=False)
     for compressor in (shrunk, plain):
         compressor.encode(vector.clone(), torch.zeros(compressor.codec.nbytes, dtype=torch.uint8))
     assert plain.sent.any()
-    torch.testing.assert_close(shrunk.sent, plain.sent / 5)
+    torch.testing.assert_close(shrunk.sent, plain.sent / 1.4)
 
 
 @each_codec
@@ -119,10 +119,18 @@ def test_the_residual_is_what_was_left_out() -> None:
     assert compressor.state["residual"].tolist() == [0, 0, 0, 0]
 
 
-def test_rescaling_changes_the_unit_of_what_is_left() -> None:
+def test_what_is_left_keeps_its_worth() -> None:
+    """Half of (1, -4) is sent; 1 at a rate of 1 is 4 at a quarter, which a rate of 0 does not use up."""
     compressor = compressor_of("topk:ratio=0.5", layout_of([(2,)]))
     memory = torch.zeros(compressor.codec.nbytes, dtype=torch.uint8)
     compressor.encode(torch.tensor([1.0, -4.0]), memory)
-    compressor.rescale(0.25)
-    assert compressor.state["residual"].tolist() == [0.25, 0]
-    compressor_of("fp16", layout_of(), feedback=False).rescale(0.25)
+    compressor.scale(0.25)
+    assert compressor.state["residual"].tolist() == [4, 0]
+    compressor.scale(0.0)
+    compressor.encode(torch.tensor([-1.0, 3.0]), memory)
+    assert compressor.sent.tolist() == [0, 3]
+    compressor.scale(0.5)
+    assert compressor.state["residual"].tolist() == [2, 0]
+    compressor.encode(torch.tensor([1.0, 2.0]), memory)
+    assert compressor.sent.tolist() == [3, 0]
+    compressor_of("fp16", layout_of(), feedback=False).scale(0.25)

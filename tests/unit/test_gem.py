@@ -204,3 +204,11 @@ def test_updates_of_several_workers_are_added() -> None:
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         Algo(None, mode="gem", **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_gradient_of_0_is_0_in_every_type(dtype: torch.dtype) -> None:
+    here = Server(Algo(None, mode="gem", gem_lr=LR), torch.ones(2, dtype=dtype), 1)
+    for _ in range(2):
+        here.round(torch.zeros_like)
+    assert here.w.tolist() == [1, 1]

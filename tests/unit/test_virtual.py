@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnlo.comm.base import Send, Transport
+from nnlo.comm.base import Send, Source, Transport
 from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
 from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
@@ -221,6 +221,41 @@ def test_a_meeting_waits_for_the_last() -> None:
         return transport.clock()
 
     assert times(VirtualWorld(3, costs=EXACT), late, late, late) == [2.5, 2.5, 2.5]
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, 1 + 1), (3, 1 + 3)])
+def test_collectives_share_the_links_of_their_group(count: int, end: float) -> None:
+    """Of two ranks: two steps of half a second each, and 1024 bytes on each link; those of two groups are apart."""
+
+    async def reduces(transport: Transport) -> float:
+        group = await transport.split(transport.rank // 2)
+        assert group is not None
+        began = transport.clock()
+        await waited(group, [group.allreduce(torch.ones(256)) for _ in range(count)])
+        return transport.clock() - began
+
+    assert times(VirtualWorld(4, costs=EXACT), *[reduces] * 4) == [end] * 4
+
+
+async def waited(transport: Transport, sources: Sequence[Source]) -> None:
+    while pending := [source for source in sources if not source.ready]:
+        await transport.wait(pending)
+
+
+@pytest.mark.parametrize("other", ["gather", "longer", "type", "root"])
+def test_ranks_that_start_unlike_collectives_are_told(other: str) -> None:
+    async def main(transport: Transport) -> None:
+        odd, memory = transport.rank == 1, torch.ones(4)
+        starts = {
+            "gather": lambda: transport.gather_all(memory, torch.ones(2, 4)) if odd else transport.allreduce(memory),
+            "longer": lambda: transport.allreduce(torch.ones(5) if odd else memory),
+            "type": lambda: transport.allreduce(memory.double() if odd else memory),
+            "root": lambda: transport.broadcast(memory, int(odd)),
+        }
+        await transport.wait([starts[other]()])
+
+    with pytest.raises(ProtocolError, match=r"rank 1 starts a.* where others start a"):
+        VirtualWorld(2).run(main)
 
 
 def test_a_deadline_is_kept_to_the_bit() -> None:
