@@ -97,7 +97,7 @@ class CodecSpec:
         try:
             name = CODECS.canonical(name)
         except OptionsError as error:
-            raise OptionsError(f"{flag}: {error}") from None
+            raise OptionsError(f"{flag}: {error}, or none") from None
         try:
             return cls(name, checked_settings(CODECS[name].Settings, parse_params(params)), flag)
         except OptionsError as error:

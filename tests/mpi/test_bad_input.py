@@ -130,14 +130,17 @@ def test_what_one_rank_cannot_read_ends_all(tmp_path: Path, lists: Path, mpi: st
     assert "Traceback" not in result.stderr and not (tmp_path / "out").exists(), result
 
 
-def test_ten_non_finite_gradients_in_a_row(tmp_path: Path, lists: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "count"), [("", 10), ("--max-bad-updates 3", 3), ("--mode allreduce --max-bad-updates 4", 4)]
+)
+def test_non_finite_gradients_in_a_row(flags: str, count: int, tmp_path: Path, lists: Path) -> None:
     for name in ("a.h5", "b.h5"):
         with h5py.File(tmp_path / name, "a") as file:
             file["features"][...] = np.nan
-    result = ended([DRIVER, *SMALL, "--train-data", lists], tmp_path, f"{DRIVER}:")
+    result = ended([DRIVER, *SMALL, "--train-data", lists, *flags.split()], tmp_path, f"{DRIVER}:")
     said = [line for line in result.stderr.splitlines() if line.startswith(f"{DRIVER}:")]
     assert result.code == 1, result
-    assert len(said) == 1 and "10 updates in a row" in said[0] and "--lr" in said[0], result
+    assert len(said) == 1 and f" {count} updates in a row" in said[0] and "--lr" in said[0], result
     assert "Traceback" not in result.stderr, result
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
+from nnlo.algos import MODES
 from nnlo.data.prepare import prepare
 from nnlo.drivers import TrainingDriver
 from nnlo.drivers.TrainingDriver import command
-from tests.driving import prepare_folder
+from tests.driving import prepare_folder, run_driver
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -33,6 +34,23 @@ def test_every_flag_exists() -> None:
     known = {option for action in command().parser._actions for option in action.option_strings}
     assert flags - elsewhere <= known
     assert len(flags & known) > 8
+
+
+def settings_of_modes() -> list[str]:
+    """The flags of the table of accuracies, each set of them in backquotes."""
+    table = README.partition("| flags | `val_acc` |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `--")]
+    return [flags for row in rows for flags in re.findall(r"`(--[^`]*)`", row)]
+
+
+@pytest.mark.parametrize("flags", settings_of_modes())
+def test_the_settings_of_the_table_of_modes_train(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_folder(tmp_path, monkeypatch)
+    run_driver("--epochs", "1", *flags.split())
+
+
+def test_every_mode_has_settings() -> None:
+    assert set(MODES) == {"downpour", *re.findall(r"--mode (\w+)", str(settings_of_modes()))}
 
 
 def test_the_files_and_the_model_file_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
