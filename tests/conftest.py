@@ -1,21 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pytest
 
 from tests.mpi.launch import IMPLEMENTATIONS, available
-
-LAUNCHING = Path(__file__).parent / "mpi"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Where tests run side by side, those that launch ranks run one after another."""
-    for item in items:
-        if LAUNCHING in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("mpi"))
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
