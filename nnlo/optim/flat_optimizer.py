@@ -59,6 +59,20 @@ OPTIMIZERS.register("adadelta", OptimizerKind(torch.optim.Adadelta))
 OPTIMIZERS.register("adagrad", OptimizerKind(torch.optim.Adagrad))
 
 
+def leave_compiler_out() -> None:
+    """Have torch's optimizers work without its compiler, which they load at first use to tell it to keep off them.
+
+    That takes every rank a second or two of its start.
+    """
+    for name in ("add_param_group", "state_dict", "load_state_dict"):
+        plain = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            setattr(plain, "__dynamo_disable", plain)
+
+
+leave_compiler_out()
+
+
 @dataclass(frozen=True)
 class OptimizerSpec:
     """An optimizer's name and settings, checked; `build` makes one for a vector."""
@@ -144,8 +158,8 @@ class FlatOptimizer:
         self.optimizer, self._parts, self._clip = optimizer, tuple(parts), clip
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self.factor = 1.0
-        # torch wraps step() for its profiler and for hooks, of which there are none here; it doubles a small step.
-        self._step = getattr(type(optimizer).step, "__wrapped__", type(optimizer).step)
+        # torch wraps step() for hooks, its profiler and its compiler, which is loaded by that; it doubles a small step.
+        self._step = inspect.unwrap(type(optimizer).step)
 
     def step(self, vector: Tensor, gradient: Tensor) -> None:
         """`vector` <- Opt(vector, gradient), both of shape (n,); where it is clipped, `gradient` is overwritten."""
@@ -153,7 +167,8 @@ class FlatOptimizer:
         for parameter, start, stop in self._parts:
             parameter.data = vector[start:stop]
             parameter.grad = gradient[start:stop]
-        self._step(self.optimizer)
+        with torch.no_grad():
+            self._step(self.optimizer)
         for parameter, _, _ in self._parts:
             parameter.grad = None
 

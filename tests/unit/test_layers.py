@@ -121,3 +121,16 @@ def test_right_import_passes(module: str, line: str) -> None:
 def test_importing_the_package_starts_no_mpi(module: str, tmp_path: Path) -> None:
     program = f"import sys, {module}; sys.exit('mpi4py' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=60).returncode == 0
+
+
+def test_training_loads_no_compiler(tmp_path: Path) -> None:
+    """torch's takes every rank a second or two; its optimizers load it unless they are kept from it."""
+    program = (
+        "import sys; from nnlo.optim import OptimizerSpec; from torch import ones\n"
+        "for name in ('sgd', 'adam', 'adamw', 'rmsprop'):\n"
+        "    optimizer, vector = OptimizerSpec.of(name, {'lr': 0.5}).build(ones(2)), ones(2)\n"
+        "    optimizer.step(vector, ones(2))\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=60).returncode == 0
