@@ -20,8 +20,8 @@ NICENESS = 10
 class ThreadTask(Task[T]):
     """A task that a thread works on."""
 
-    def __init__(self, future: Future[T]) -> None:
-        self.future = future
+    def __init__(self, future: Future[T], rings: bool = False) -> None:
+        self.future, self.rings = future, rings
 
     @property
     def ready(self) -> bool:

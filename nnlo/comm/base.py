@@ -29,7 +29,9 @@ class Effect(Generic[T]):
 
 
 class Source(ABC):
-    """Something that `wait` can wait for."""
+    """Something that `wait` can wait for. `rings`: what waits is told when it gets ready, and need not look."""
+
+    rings = False
 
     @property
     @abstractmethod
@@ -46,13 +48,20 @@ class Channel(Source):
     `incoming` and `outgoing` are uint8 tensors of `nbytes` that the transport owns.
     """
 
-    def __init__(self, transport: Transport, peer: int, nbytes: int) -> None:
+    def __init__(self, transport: Transport, peer: int, nbytes: int, incoming: Tensor | None = None) -> None:
         self.peer, self._storage, self._nbytes = peer, transport.storage, nbytes
-        self.incoming = transport.storage(nbytes)
+        self.incoming = transport.storage(nbytes) if incoming is None else incoming
 
     @cached_property
     def outgoing(self) -> Tensor:
         return self._storage(self._nbytes)
+
+    def slot(self, nbytes: int) -> Tensor:
+        """Memory to write the next message in, uint8 of shape (nbytes,); where it can be, that which the peer reads.
+
+        It may be written once the message before has left it. The peer's end has to have room for so many bytes.
+        """
+        return self._storage(nbytes)
 
     @abstractmethod
     def post(self) -> None:

@@ -16,7 +16,9 @@ from torch import Tensor
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport, World
 from nnlo.comm.messages import Header
+from nnlo.comm.node import SHARES, SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
+from nnlo.comm.shared import SharedChannel
 from nnlo.errors import NnloError, OptionsError, ProtocolError
 from nnlo.logs import note_error
 
@@ -46,13 +48,15 @@ class Poll(Effect[list[Source]]):
 
     def perform(self) -> list[Source]:
         transport, patience = self.transport, Patience(self.transport.spin)
+        rings = all(source.rings for source in self.sources)
         while True:
             transport.progress()
             if ready := [source for source in self.sources if source.ready]:
                 return ready
-            if self.deadline is not None and transport.clock() >= self.deadline:
+            left = None if self.deadline is None else self.deadline - transport.clock()
+            if left is not None and left <= 0:
                 return []
-            patience.pause()
+            transport.rest(patience, rings, left)
 
 
 def drive(coroutine: Any) -> Any:
@@ -70,24 +74,32 @@ def drive(coroutine: Any) -> Any:
 
 
 class MpiWorld(World):
-    """The ranks of an mpi4py communicator; `spin` waits without sleeping, for who has a core a rank."""
+    """The ranks of an mpi4py communicator; `spin` waits without sleeping, for who has a core a rank.
 
-    def __init__(self, comm: MPI.Intracomm, spin: bool = False) -> None:
-        self.comm, self.size, self.spin = comm, comm.size, spin
+    `shares`: ranks of one host exchange through memory that they share.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, spin: bool = False, shares: bool = True) -> None:
+        self.comm, self.size, self.spin, self.shares = comm, comm.size, spin, shares
 
     def run(self, main: Main[T]) -> T | None:
         sharpen_timer()
         settle(self.comm.Ibarrier())
-        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin, Motion())
+        motion = Motion(node_of(self.comm) if self.shares else None)
+        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin, motion)
         try:
             result: T = drive(main(transport))
         except BaseException as error:
             if not getattr(error, "agreed", False):
                 self._abort(error)
-            transport.close()
+            self._close(transport)
             raise
-        transport.close()
+        self._close(transport)
         return result if self.comm.rank == 0 else None
+
+    def _close(self, transport: MpiTransport) -> None:
+        transport.close()
+        transport.motion.close()
 
     def abandon(self, reason: str) -> None:
         print(f"nnlo: rank {self.comm.rank}: {reason}", file=sys.stderr, flush=True)
@@ -125,18 +137,41 @@ def settle(request: MPI.Request) -> None:
         patience.pause()
 
 
-class Motion:
-    """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock."""
+def node_of(comm: MPI.Intracomm) -> Node | None:
+    """This rank among those of its host, where there are others and all of them can reach one another."""
+    host = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    peers = host.allgather(comm.rank)
+    node = Node(host.bcast(os.urandom(8).hex()), comm.rank, frozenset(peers)) if len(peers) > 1 and SHARES else None
+    host.Barrier()
+    reached = host.allreduce(int(node is not None and node.reaches(peers[0])), MPI.MIN)
+    host.Free()
+    if node is not None and not reached:
+        node.close()
+        return None
+    return node
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
+
+class Motion:
+    """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock.
+
+    Those between ranks of one host go by its `node`.
+    """
+
+    def __init__(self, node: Node | None) -> None:
+        self.began, self.node = time.perf_counter(), node
         self.channels: list[MpiChannel] = []
         self.requests: list[MpiRequest] = []
 
+    @property
+    def active(self) -> list[MpiChannel | MpiRequest]:
+        """What MPI moves."""
+        return [*(channel for channel in self.channels if channel.posted), *self.requests]
+
     def progress(self) -> None:
-        """Let MPI move what is under way."""
-        active: list[MpiChannel | MpiRequest] = [c for c in self.channels if c.posted]
-        active += self.requests
+        """Let what is under way move on."""
+        if self.node is not None:
+            self.node.wait(0)
+        active = self.active
         if not active:
             return
         done = MPI.Request.Testsome([item.request for item in active])
@@ -145,46 +180,81 @@ class Motion:
         if self.requests:
             self.requests = [request for request in self.requests if not request.ready]
 
+    def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
+        """Sleep between two looks: until there is something new where all of it `rings`, for `left` seconds at most."""
+        if self.node is None:
+            patience.pause()
+        elif rings and not self.active and not patience.spin:
+            self.node.wait(left)
+        elif seconds := patience.seconds():
+            self.node.wait(seconds)
+
+    def close(self) -> None:
+        if self.node is not None:
+            self.node.close()
+
 
 class MpiTransport(Transport):
-    def __init__(self, comm: MPI.Intracomm, peers: tuple[int, ...], spin: bool, motion: Motion) -> None:
+    """`name` of the group is the same on all its ranks."""
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        peers: tuple[int, ...],
+        spin: bool,
+        motion: Motion,
+        name: tuple[object, ...] = (),
+    ) -> None:
         self.comm, self.peers, self.spin = comm, peers, spin
         self.id = peers[comm.rank]
-        self._motion = motion
+        self.motion, self.name = motion, name
         self._aside = Aside()
         self._channels: list[MpiChannel] = []
         self._groups: list[MpiTransport] = []
+        self._splits = 0
 
     def clock(self) -> float:
-        return time.perf_counter() - self._motion.began
+        return time.perf_counter() - self.motion.began
 
     def storage(self, nbytes: int) -> Tensor:
-        return torch.zeros(nbytes, dtype=torch.uint8)
+        node = self.motion.node
+        return torch.zeros(nbytes, dtype=torch.uint8) if node is None or nbytes <= SMALL else node.storage(nbytes)
 
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
+        node = self.motion.node
+        if node is not None and peer in node.peers:
+            name = channel_name(self.name, min(self.id, peer), max(self.id, peer), tag)
+            return SharedChannel(node, self, peer, name, nbytes)
         channel = MpiChannel(self, peer, tag, nbytes)
         self._channels.append(channel)
-        self._motion.channels.append(channel)
+        self.motion.channels.append(channel)
         return channel
 
     async def compute(self, work: Callable[[], T], samples: int) -> T:
         return work()
 
     def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
-        return ThreadTask(self._aside.submit(self.trace.timed(work, name, samples), name))
+        future = self._aside.submit(self.trace.timed(work, name, samples), name)
+        if self.motion.node is not None:
+            future.add_done_callback(self.motion.node.wake)
+        return ThreadTask(future, rings=self.motion.node is not None)
 
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
         return await Poll(self, sources, deadline)
 
     def progress(self) -> None:
-        self._motion.progress()
+        self.motion.progress()
+
+    def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
+        """See Motion."""
+        self.motion.rest(patience, rings, left)
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:
         return self._under_way(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
 
     def _under_way(self, request: MPI.Request) -> MpiRequest:
-        self._motion.requests.append(MpiRequest(request))
-        return self._motion.requests[-1]
+        self.motion.requests.append(MpiRequest(request))
+        return self.motion.requests[-1]
 
     def allreduce(self, memory: Tensor) -> Source:
         return self._under_way(self.comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
@@ -203,13 +273,15 @@ class MpiTransport(Transport):
         return [part.tobytes() for part in np.split(everything, np.cumsum(sizes)[:-1])]
 
     async def split(self, color: int | None) -> Transport | None:
+        self._splits += 1
         colors = await self.allgather(str(color).encode())
         group: Any = self.comm.Split(MPI.UNDEFINED if color is None else color, self.comm.rank)
         if color is None:
             return None
         mine = str(color).encode()
         peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == mine)
-        self._groups.append(MpiTransport(group, peers, self.spin, self._motion))
+        name = (*self.name, self._splits, color)
+        self._groups.append(MpiTransport(group, peers, self.spin, self.motion, name))
         return self._groups[-1]
 
     def close(self) -> None:
@@ -218,7 +290,7 @@ class MpiTransport(Transport):
         for group in self._groups:
             group.close()
         patience = Patience(self.spin)
-        while self._motion.requests:
+        while self.motion.requests:
             self.progress()
             patience.pause()
         settle(self.comm.Ibarrier())

@@ -21,15 +21,20 @@ def sharpen_timer() -> None:
 
 
 class Patience:
-    """One wait; `pause` is called between two looks."""
+    """One wait; between two looks there is a `pause`, of so many `seconds`."""
 
     def __init__(self, spin: bool) -> None:
-        self._spin = spin
+        self.spin = spin
         self._until = time.perf_counter() + SPIN
         self._sleep = FIRST_SLEEP
 
+    def seconds(self) -> float:
+        """How long the next pause is."""
+        if self.spin or time.perf_counter() < self._until:
+            return 0.0
+        seconds, self._sleep = self._sleep, min(GROWTH * self._sleep, LONGEST_SLEEP)
+        return seconds
+
     def pause(self) -> None:
-        if self._spin or time.perf_counter() < self._until:
-            return
-        time.sleep(self._sleep)
-        self._sleep = min(GROWTH * self._sleep, LONGEST_SLEEP)
+        if seconds := self.seconds():
+            time.sleep(seconds)

@@ -1,0 +1,206 @@
+"""Ranks of one host: they share memory, and ring one another's doorbell, which is heard without polling.
+
+Every two ranks that exchange have a socket of their own. What travels on it says where a message lies; the message
+stays in memory that both have mapped. A rank that waits sleeps in the kernel until a socket speaks.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Protocol
+
+from torch import Tensor
+
+from nnlo.comm.segments import Segment, Segments, mapped
+
+#: What is said on a socket: of what kind, on which channel, which segment, where in it and how many bytes.
+RING = struct.Struct("<BQQQQ")
+OPEN, INLINE, IN_PLACE, ELSEWHERE = range(4)
+GREETING = struct.Struct("<I")
+#: Messages up to so many bytes travel with the ring.
+SMALL = 1024
+ROOM = RING.size + SMALL
+BACKLOG = 512
+#: Whether this system has what that takes.
+SHARES = hasattr(os, "memfd_create") and hasattr(os, "eventfd") and hasattr(select, "epoll")
+
+
+class Inbox(Protocol):
+    """One end of a channel, as the node sees it."""
+
+    def opened(self, memory: Tensor) -> None:
+        """The other end's inbox is this."""
+
+    def rung(self, kind: int, payload: bytes | Tensor, nbytes: int) -> None:
+        """A message of so many bytes has come: by itself, in place, or to be copied from there."""
+
+
+class Link:
+    """The socket to one other rank; until that rank has come to it, what is said waits."""
+
+    def __init__(self, peer: int, connection: socket.socket | None) -> None:
+        self.peer, self.connection = peer, connection
+        self._waiting: deque[tuple[bytes, Segment | None]] = deque()
+        self._shown: set[int] = set()
+        self.segments: dict[int, Tensor] = {}
+
+    def connected(self, connection: socket.socket) -> None:
+        self.connection = connection
+        while self._waiting:
+            self.say(*self._waiting.popleft())
+
+    def say(self, words: bytes, segment: Segment | None = None) -> None:
+        """`segment` is handed over where the other rank has not seen it."""
+        if self.connection is None:
+            self._waiting.append((words, segment))
+        elif segment is None or segment.number in self._shown:
+            self.connection.send(words)
+        else:
+            self._shown.add(segment.number)
+            socket.send_fds(self.connection, [words], [segment.descriptor])
+
+
+class Node:
+    """This rank among those of its host. `token` names the job there, `rank` and `peers` are ids within it."""
+
+    def __init__(self, token: str, rank: int, peers: frozenset[int]) -> None:
+        self.rank, self.peers, self._token = rank, peers, token
+        self.segments = Segments()
+        self._links: dict[int, Link] = {}
+        self._inboxes: dict[int, Inbox] = {}
+        self._early: dict[int, list[Callable[[Inbox], None]]] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(self._address(rank))
+        self._listener.listen(BACKLOG)
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.epoll()
+        self._hear: dict[int, Callable[[], None]] = {
+            self._listener.fileno(): self._accept,
+            self._bell: self._woken,
+        }
+        for descriptor in self._hear:
+            self._poll.register(descriptor, select.EPOLLIN)
+
+    def _address(self, rank: int) -> str:
+        return f"\0nnlo-{self._token}-{rank}"
+
+    # Waiting.
+
+    def wait(self, seconds: float | None) -> None:
+        """Take in what others say; sleep until there is something, for at most so long (None: for ever)."""
+        if seconds:  # epoll counts in milliseconds
+            select.select([self._poll], [], [], seconds)
+        for descriptor, _ in self._poll.poll(0 if seconds is not None else None):
+            hear = self._hear.get(descriptor)
+            if hear:
+                hear()
+
+    def wake(self, *_: object) -> None:
+        """End a `wait`; for threads of this process."""
+        os.eventfd_write(self._bell, 1)
+
+    def _woken(self) -> None:
+        os.eventfd_read(self._bell)
+
+    def storage(self, nbytes: int) -> Tensor:
+        """Memory that can be sent from without a copy."""
+        return self.segments.storage(nbytes)
+
+    # Links.
+
+    def link(self, peer: int) -> Link:
+        """Of two ranks the one with the higher number comes to the other."""
+        if peer not in self._links:
+            self._links[peer] = Link(peer, None)
+            if self.rank > peer:
+                connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                connection.connect(self._address(peer))
+                connection.send(GREETING.pack(self.rank))
+                self._joined(self._links[peer], connection)
+        return self._links[peer]
+
+    def reaches(self, peer: int) -> bool:
+        """Whether that rank can be come to: hosts may look like one and have networks of their own."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as trial:
+                trial.connect(self._address(peer))
+        except OSError:
+            return False
+        return True
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        greeting = connection.recv(GREETING.size)
+        if not greeting:  # a trial
+            connection.close()
+            return
+        self._joined(self.link(*GREETING.unpack(greeting)), connection)
+
+    def _joined(self, link: Link, connection: socket.socket) -> None:
+        descriptor = connection.fileno()
+        self._hear[descriptor] = lambda: self._listen(link, connection)
+        self._poll.register(descriptor, select.EPOLLIN)
+        link.connected(connection)
+
+    def _listen(self, link: Link, connection: socket.socket) -> None:
+        words, descriptors, _, _ = socket.recv_fds(connection, ROOM, 1)
+        if not words:  # that rank is gone
+            self._poll.unregister(connection)
+            del self._hear[connection.fileno()]
+            connection.close()
+            return
+        kind, name, number, start, nbytes = RING.unpack_from(words)
+        if descriptors:
+            link.segments[number] = mapped(descriptors[0])
+        self._deliver(link, kind, name, words, number, start, nbytes)
+
+    def _deliver(self, link: Link, kind: int, name: int, words: bytes, number: int, start: int, nbytes: int) -> None:
+        if kind == OPEN:
+            memory = link.segments[number][:nbytes]
+            self._tell(name, lambda inbox: inbox.opened(memory))
+        elif kind == ELSEWHERE:
+            there = link.segments[number][start : start + nbytes]
+            self._tell(name, lambda inbox: inbox.rung(kind, there, nbytes))
+        else:
+            payload = words[RING.size :]
+            self._tell(name, lambda inbox: inbox.rung(kind, payload, nbytes))
+
+    def _tell(self, name: int, what: Callable[[Inbox], None]) -> None:
+        """Tell a channel, once it is there."""
+        inbox = self._inboxes.get(name)
+        if inbox is None:
+            self._early.setdefault(name, []).append(what)
+        else:
+            what(inbox)
+
+    # Channels.
+
+    def open(self, name: int, inbox: Inbox, peer: int, memory: Tensor, nbytes: int) -> None:
+        """A channel's end is there; its inbox, at the start of `memory`'s segment, is shown to the other end."""
+        found = self.segments.find(memory)
+        assert found is not None
+        self.link(peer).say(RING.pack(OPEN, name, found[0].number, 0, nbytes), found[0])
+        self._inboxes[name] = inbox
+        for what in self._early.pop(name, []):
+            what(inbox)
+
+    def close(self) -> None:
+        """Nobody says anything any more."""
+        self._poll.close()
+        self._listener.close()
+        os.close(self._bell)
+        for link in self._links.values():
+            if link.connection is not None:
+                link.connection.close()
+
+
+def channel_name(group: tuple[object, ...], low: int, high: int, tag: int) -> int:
+    """The same on both ends: of a group of ranks, two of them and a tag."""
+    text = repr((group, low, high, tag)).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")

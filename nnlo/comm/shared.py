@@ -1,0 +1,141 @@
+"""Channels between ranks of one host, through memory that both have mapped.
+
+A channel's end has an inbox: room for one message, and behind it two counts that its owner writes and the other end
+reads: how often there was room, and how many messages have been copied. A message comes in one of three ways:
+
+- in place: the sender wrote it into the inbox. It may write there again when there is room for the next.
+- from elsewhere: it lies in memory of the sender's, from where the receiver copies it into its inbox.
+- small ones travel with the ring, and are copied like those.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from nnlo.comm.base import Channel, Send, Transport
+from nnlo.comm.messages import Header
+from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, RING, SMALL, Node
+from nnlo.errors import ProtocolError
+
+#: Bytes behind an inbox for its counts, on a cache line of their own.
+COUNTS_BYTES = 128
+ROOMS, COPIED = 0, 1
+#: Seconds between two looks at a count that nobody rings about.
+LOOK = 200e-6
+
+Message: TypeAlias = "tuple[int, bytes | Tensor, int]"
+
+
+class SharedSend(Send):
+    """Message number `count` of a channel, until `counter` of the other end's counts is at least `least`."""
+
+    def __init__(self, channel: SharedChannel, counter: int, least: int) -> None:
+        self._channel, self._counter, self._least = channel, counter, least
+
+    @property
+    def ready(self) -> bool:
+        return self._channel.told(self._counter) >= self._least
+
+
+class Sent(Send):
+    """A message that has left."""
+
+    ready = True
+
+
+SENT = Sent()
+
+
+class SharedChannel(Channel):
+    """One end; `name` is the same on both."""
+
+    def __init__(self, node: Node, transport: Transport, peer: int, name: int, nbytes: int) -> None:
+        self._node, self._name, self._link = node, name, node.link(peer)
+        self._end = aligned(nbytes)
+        inbox = node.segments.storage(self._end + COUNTS_BYTES)
+        self._counts = inbox[self._end :].view(torch.int64).numpy()
+        self._theirs: Tensor | None = None
+        self._their_counts = torch.zeros(2, dtype=torch.int64).numpy()
+        self._waiting: deque[Message] = deque()
+        self._rooms = self._copied = self._sent = 0
+        self.posted = self._arrived = False
+        super().__init__(transport, peer, nbytes, inbox[:nbytes])
+        self._received = self.incoming.numpy().data
+        node.open(name, self, peer, inbox, self._end + COUNTS_BYTES)
+
+    rings = True
+
+    # What the node tells.
+
+    def opened(self, memory: Tensor) -> None:
+        self._theirs = memory[:-COUNTS_BYTES]
+        self._their_counts = memory[-COUNTS_BYTES:].view(torch.int64).numpy()
+
+    def rung(self, kind: int, payload: bytes | Tensor, nbytes: int) -> None:
+        self._waiting.append((kind, payload, nbytes))
+        self._receive()
+
+    def told(self, counter: int) -> int:
+        """What the other end counts."""
+        return int(self._their_counts[counter])
+
+    # Receiving.
+
+    @property
+    def ready(self) -> bool:
+        return self._arrived
+
+    def post(self) -> None:
+        self.posted = True
+        self._rooms += 1
+        self._counts[ROOMS] = self._rooms
+        self._receive()
+
+    def _receive(self) -> None:
+        """Take the oldest message that is there, if room was made for it."""
+        if not (self.posted and self._waiting):
+            return
+        kind, payload, nbytes = self._waiting.popleft()
+        if isinstance(payload, Tensor):
+            self.incoming[:nbytes].copy_(payload)
+        elif kind == INLINE:
+            self._received[:nbytes] = payload
+        self._copied += 1
+        self._counts[COPIED] = self._copied
+        self.posted, self._arrived = False, True
+
+    def take(self) -> Header:
+        if not self._arrived:
+            raise ProtocolError(f"no message from rank {self.peer} to take")
+        self._arrived = False
+        return Header.read(self._received)
+
+    # Sending.
+
+    def slot(self, nbytes: int) -> Tensor:
+        while self._theirs is None:
+            self._node.wait(None)
+        return self._theirs[:nbytes]
+
+    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+        self._sent += 1
+        if self._theirs is not None and memory.data_ptr() == self._theirs.data_ptr():
+            self._link.say(RING.pack(IN_PLACE, self._name, 0, 0, nbytes))
+            return SharedSend(self, ROOMS, self._sent + 1)
+        if nbytes <= SMALL:
+            self._link.say(RING.pack(INLINE, self._name, 0, 0, nbytes) + bytes(memory.numpy().data[:nbytes]))
+            return SENT
+        found = self._node.segments.find(memory)
+        if found is None:
+            raise ProtocolError("messages between ranks of one host are sent from memory of the transport")
+        segment, start = found
+        self._link.say(RING.pack(ELSEWHERE, self._name, segment.number, start, nbytes), segment)
+        return SharedSend(self, COPIED, self._sent)
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // COUNTS_BYTES) * COUNTS_BYTES
