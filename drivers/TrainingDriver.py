@@ -153,6 +153,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         worker_accuracy=training.worker_accuracy,
         max_bad_updates=training.max_bad_updates,
         wait=training.wait,
+        transport=training.transport,
         verbose=True,
         timeline=watched.timeline,
         monitor=watched.monitor,

@@ -165,6 +165,52 @@ async def a_star_asks_and_answers(transport: Transport) -> None:
                 source.post()
 
 
+async def slots_carry_messages(transport: Transport) -> None:
+    """A star whose leaves write each message where the middle reads it, after the one before has left."""
+    turns, nbytes, first = 20, LARGE // 4, transport.peers[0]
+    if transport.id != first:
+        channel = transport.channel(first, 18, nbytes)
+        memory = channel.slot(nbytes)
+        for turn in range(turns):
+            payload(memory, nbytes).fill_(stamp(transport.id, first, turn))
+            send = channel.send(header(nbytes, version=turn), memory)
+            while not send.ready:
+                await transport.wait([send])
+        await channel_empty(transport, channel, memory)
+        return
+    channels = {transport.channel(peer, 18, nbytes): peer for peer in others(transport)}
+    counts = dict.fromkeys(channels, 0)
+    for channel in channels:
+        channel.post()
+    while any(count <= turns for count in counts.values()):
+        for source in await transport.wait([channel for channel in channels if counts[channel] <= turns]):
+            assert isinstance(source, Channel)
+            turn = counts[source]
+            counts[source] += 1
+            assert source.take().version == turn
+            got = payload(source.incoming, nbytes)
+            if turn < turns:
+                assert torch.equal(got, torch.full_like(got, stamp(channels[source], first, turn)))
+                source.post()
+
+
+async def channel_empty(transport: Transport, channel: Channel, memory: Tensor) -> None:
+    """A last header, after which nobody makes room any more: it leaves all the same."""
+    send = channel.send(header(version=20), memory)
+    while not send.ready:
+        await transport.wait([send])
+
+
+async def a_slot_is_where_the_peer_reads(transport: Transport) -> None:
+    channels = [transport.channel(peer, 19, 8192) for peer in others(transport)]
+    for channel in channels:
+        channel.slot(8192)[HEADER_BYTES:].fill_(1 + transport.id)
+    await meet(transport)
+    for channel in channels:
+        assert channel.incoming[HEADER_BYTES:].eq(1 + channel.peer).all()
+    await meet(transport)
+
+
 async def wait_gives_up_at_its_deadline(transport: Transport) -> None:
     silent = [transport.channel(peer, 9, 128) for peer in others(transport)]
     for channel in silent:
@@ -332,6 +378,7 @@ BODIES: list[Body] = [
     a_message_touches_its_own_bytes_alone,
     tags_keep_messages_apart,
     a_star_asks_and_answers,
+    slots_carry_messages,
     wait_gives_up_at_its_deadline,
     wait_gives_all_that_are_ready_and_no_other,
     taking_what_is_not_there_is_refused,

@@ -67,7 +67,7 @@ def together(work: Callable[[], T], undo: Callable[[T], None]) -> T:
     except NnloError as error:
         raise fault or error from None
     try:
-        MpiWorld(MPI.COMM_WORLD).run(lambda transport: agree(transport, fault))
+        MpiWorld(MPI.COMM_WORLD, transport="mpi").run(lambda transport: agree(transport, fault))
     except NnloError:
         for result in results:
             undo(result)

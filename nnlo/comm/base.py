@@ -19,6 +19,10 @@ from nnlo.comm.trace import Trace
 
 T = TypeVar("T")
 
+#: How an idle rank waits, and how ranks of one host exchange.
+WAITS = ("sleep", "spin")
+TRANSPORTS = ("auto", "mpi", "shm")
+
 
 class Effect(Generic[T]):
     """Something to be carried out by the world; `await effect` gives its result."""

@@ -76,16 +76,16 @@ def drive(coroutine: Any) -> Any:
 class MpiWorld(World):
     """The ranks of an mpi4py communicator; `spin` waits without sleeping, for who has a core a rank.
 
-    `shares`: ranks of one host exchange through memory that they share.
+    transport: one of TRANSPORTS, how ranks of one host exchange.
     """
 
-    def __init__(self, comm: MPI.Intracomm, spin: bool = False, shares: bool = True) -> None:
-        self.comm, self.size, self.spin, self.shares = comm, comm.size, spin, shares
+    def __init__(self, comm: MPI.Intracomm, spin: bool = False, transport: str = "auto") -> None:
+        self.comm, self.size, self.spin, self.transport = comm, comm.size, spin, transport
 
     def run(self, main: Main[T]) -> T | None:
         sharpen_timer()
         settle(self.comm.Ibarrier())
-        motion = Motion(node_of(self.comm) if self.shares else None)
+        motion = Motion(node_of(self.comm, self.transport))
         transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin, motion)
         try:
             result: T = drive(main(transport))
@@ -137,17 +137,26 @@ def settle(request: MPI.Request) -> None:
         patience.pause()
 
 
-def node_of(comm: MPI.Intracomm) -> Node | None:
-    """This rank among those of its host, where there are others and all of them can reach one another."""
+def node_of(comm: MPI.Intracomm, transport: str) -> Node | None:
+    """This rank among those of its host, where `transport` wants that, and all of them can reach one another.
+
+    Raises OptionsError on all ranks alike where it has to be and cannot.
+    """
+    if transport == "mpi":
+        return None
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    peers = host.allgather(comm.rank)
-    node = Node(host.bcast(os.urandom(8).hex()), comm.rank, frozenset(peers)) if len(peers) > 1 and SHARES else None
+    peers, token = host.allgather(comm.rank), host.bcast(os.urandom(8).hex())
+    node = Node(token, comm.rank, frozenset(peers)) if SHARES else None
     host.Barrier()
     reached = host.allreduce(int(node is not None and node.reaches(peers[0])), MPI.MIN)
     host.Free()
     if node is not None and not reached:
         node.close()
-        return None
+        node = None
+    if not comm.allreduce(reached, MPI.MIN) and transport == "shm":
+        fault = OptionsError("--transport shm: the ranks of a host cannot share memory here: give --transport auto")
+        fault.agreed = True
+        raise fault
     return node
 
 

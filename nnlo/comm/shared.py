@@ -5,7 +5,7 @@ reads: how often there was room, and how many messages have been copied. A messa
 
 - in place: the sender wrote it into the inbox. It may write there again when there is room for the next.
 - from elsewhere: it lies in memory of the sender's, from where the receiver copies it into its inbox.
-- small ones travel with the ring, and are copied like those.
+- small ones travel with the ring. A header alone leaves the inbox as it is: the sender may be writing there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nnlo.comm.base import Channel, Send, Transport
 from nnlo.comm.messages import Header
 from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, RING, SMALL, Node
 from nnlo.errors import ProtocolError
+from nnlo.flat import HEADER_BYTES
 
 #: Bytes behind an inbox for its counts, on a cache line of their own.
 COUNTS_BYTES = 128
@@ -64,7 +65,7 @@ class SharedChannel(Channel):
         self._rooms = self._copied = self._sent = 0
         self.posted = self._arrived = False
         super().__init__(transport, peer, nbytes, inbox[:nbytes])
-        self._received = self.incoming.numpy().data
+        self._received = self._header = self.incoming.numpy().data
         node.open(name, self, peer, inbox, self._end + COUNTS_BYTES)
 
     rings = True
@@ -100,8 +101,11 @@ class SharedChannel(Channel):
         if not (self.posted and self._waiting):
             return
         kind, payload, nbytes = self._waiting.popleft()
+        self._header = self._received
         if isinstance(payload, Tensor):
             self.incoming[:nbytes].copy_(payload)
+        elif nbytes == HEADER_BYTES:
+            self._header = memoryview(payload)
         elif kind == INLINE:
             self._received[:nbytes] = payload
         self._copied += 1
@@ -112,7 +116,7 @@ class SharedChannel(Channel):
         if not self._arrived:
             raise ProtocolError(f"no message from rank {self.peer} to take")
         self._arrived = False
-        return Header.read(self._received)
+        return Header.read(self._header)
 
     # Sending.
 
@@ -123,18 +127,23 @@ class SharedChannel(Channel):
 
     def send_written(self, memory: Tensor, nbytes: int) -> Send:
         self._sent += 1
+        if nbytes == HEADER_BYTES:
+            return self._send_inline(memory, nbytes)
         if self._theirs is not None and memory.data_ptr() == self._theirs.data_ptr():
             self._link.say(RING.pack(IN_PLACE, self._name, 0, 0, nbytes))
             return SharedSend(self, ROOMS, self._sent + 1)
         if nbytes <= SMALL:
-            self._link.say(RING.pack(INLINE, self._name, 0, 0, nbytes) + bytes(memory.numpy().data[:nbytes]))
-            return SENT
+            return self._send_inline(memory, nbytes)
         found = self._node.segments.find(memory)
         if found is None:
             raise ProtocolError("messages between ranks of one host are sent from memory of the transport")
         segment, start = found
         self._link.say(RING.pack(ELSEWHERE, self._name, segment.number, start, nbytes), segment)
         return SharedSend(self, COPIED, self._sent)
+
+    def _send_inline(self, memory: Tensor, nbytes: int) -> Send:
+        self._link.say(RING.pack(INLINE, self._name, 0, 0, nbytes) + bytes(memory.numpy().data[:nbytes]))
+        return SENT
 
 
 def aligned(nbytes: int) -> int:

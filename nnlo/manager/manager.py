@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nnlo.comm.base import World
+from nnlo.comm.base import TRANSPORTS, WAITS, World
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
@@ -49,8 +49,8 @@ class MPIManager:
     model in the formats of `nnlo.training.export` are among them. monitor: seconds between two samples
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
-    nan and end the job. wait: "sleep" or "spin". verbose: show
-    progress. arguments: what else the history is to record.
+    nan and end the job. wait: "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or
+    "shm". verbose: show progress. arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
     """
@@ -85,6 +85,7 @@ class MPIManager:
         worker_accuracy: bool = False,
         max_bad_updates: int = MAX_BAD_UPDATES,
         wait: str = "sleep",
+        transport: str = "auto",
         verbose: bool = False,
         timeline: bool = False,
         monitor: float | None = None,
@@ -95,7 +96,7 @@ class MPIManager:
         check_seed(seed)
         check_basics(num_epochs, shuffle_buffer, max_bad_updates)
         check_split(train_split, val_list, val_data)
-        self.world = choose_world(comm, wait)
+        self.world = choose_world(comm, wait, transport)
         topology = check_ranks(self.world, algo, num_masters, num_processes, team_backend)
         self.train_list, self.val_list = train_list, val_list
         self.job = Job(
@@ -222,10 +223,11 @@ def check_split(train_split: float | None, val_list: FileList, val_data: Data | 
         raise OptionsError("--train-split validates on a part of the training data: drop it or --val-data")
 
 
-def choose_world(comm: Any, wait: str) -> World:
+def choose_world(comm: Any, wait: str, transport: str) -> World:
     """Where the ranks of `comm` run."""
-    if wait not in ("sleep", "spin"):
-        raise OptionsError(f"--wait must be sleep or spin, not {wait!r}")
+    for flag, given, known in (("--wait", wait, WAITS), ("--transport", transport, TRANSPORTS)):
+        if given not in known:
+            raise OptionsError(f"{flag} must be one of {', '.join(known)}, not {given!r}")
     if isinstance(comm, World):
         return comm
     if comm is None:
@@ -236,4 +238,4 @@ def choose_world(comm: Any, wait: str) -> World:
         if MPI.COMM_WORLD.size == 1:
             check_alone()
         return LocalWorld(2)
-    return MpiWorld(comm, spin=wait == "spin")
+    return MpiWorld(comm, spin=wait == "spin", transport=transport)

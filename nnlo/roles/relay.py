@@ -43,7 +43,7 @@ class Relay:
         self.rows, self._body = above.rows, Arena.sums_end(sums)
         self.head = transport.channel(transport.peers[MASTER], EXCHANGE, above.weights_bytes)
         self.reply = above.weights(self.head.incoming)
-        self.up = above.update(transport.storage(above.update_bytes))
+        self.up = above.update(self.head.slot(above.update_bytes))
         self.channels = {w: transport.channel(w, EXCHANGE, self.below.update_bytes) for w in self.workers}
         self._worker_of: dict[Source, int] = {channel: worker for worker, channel in self.channels.items()}
         self.inbox = {worker: self.below.update(channel.incoming) for worker, channel in self.channels.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnlo.algos import MODES
+from nnlo.comm.base import TRANSPORTS, WAITS
 from nnlo.errors import OptionsError
 from nnlo.model import AMP, ready_made
 from nnlo.optim import OPTIMIZERS, SCHEDULES
@@ -87,7 +88,14 @@ class TrainingArguments(Options):
     wait: str = option(
         "sleep",
         help="how an idle rank waits: sleep gives its core away, spin is for who has a core for each rank",
-        choices=lambda: ("sleep", "spin"),
+        choices=lambda: WAITS,
+    )
+    transport: str = option(
+        "auto",
+        help="how ranks of one host exchange: through memory that they share (shm), by MPI's messages, or auto: shared "
+        "memory where all of them can; ranks of different hosts use MPI",
+        choices=lambda: TRANSPORTS,
+        metavar="HOW",
     )
 
 

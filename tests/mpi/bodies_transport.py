@@ -9,7 +9,17 @@ from tests import transport_bodies as bodies
 
 
 def run(comm: MPI.Intracomm, body: bodies.Body) -> None:
-    MpiWorld(comm).run(body)
+    """By MPI's messages, and by memory that the ranks share."""
+    for transport in ("mpi", "shm"):
+        MpiWorld(comm, transport=transport).run(body)
+
+
+def body_a_slot_is_where_the_peer_reads(comm: MPI.Intracomm) -> None:
+    MpiWorld(comm, transport="shm").run(bodies.a_slot_is_where_the_peer_reads)
+
+
+def body_slots_carry_messages(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.slots_carry_messages)
 
 
 def body_allgather_gives_everyones_bytes_in_order(comm: MPI.Intracomm) -> None:
