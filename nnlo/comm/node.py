@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -27,6 +28,8 @@ GREETING = struct.Struct("<I")
 SMALL = 1024
 ROOM = RING.size + SMALL
 BACKLOG = 512
+#: What select() takes is below this.
+SELECTABLE = 1024
 #: Whether this system has what that takes.
 SHARES = hasattr(os, "memfd_create") and hasattr(os, "eventfd") and hasattr(select, "epoll")
 
@@ -78,7 +81,7 @@ class Node:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(self._address(rank))
         self._listener.listen(BACKLOG)
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell, self._ringing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), threading.Lock()
         self._poll = select.epoll()
         self._hear: dict[int, Callable[[], None]] = {
             self._listener.fileno(): self._accept,
@@ -94,16 +97,19 @@ class Node:
 
     def wait(self, seconds: float | None) -> None:
         """Take in what others say; sleep until there is something, for at most so long (None: for ever)."""
-        if seconds:  # epoll counts in milliseconds
+        if seconds and self._poll.fileno() < SELECTABLE:  # epoll counts in milliseconds
             select.select([self._poll], [], [], seconds)
-        for descriptor, _ in self._poll.poll(0 if seconds is not None else None):
+            seconds = 0
+        for descriptor, _ in self._poll.poll(seconds):
             hear = self._hear.get(descriptor)
             if hear:
                 hear()
 
     def wake(self, *_: object) -> None:
         """End a `wait`; for threads of this process."""
-        os.eventfd_write(self._bell, 1)
+        with self._ringing:
+            if not self._poll.closed:
+                os.eventfd_write(self._bell, 1)
 
     def _woken(self) -> None:
         os.eventfd_read(self._bell)
@@ -191,10 +197,11 @@ class Node:
             what(inbox)
 
     def close(self) -> None:
-        """Nobody says anything any more."""
-        self._poll.close()
+        """Nobody says anything any more; threads of this process may still try to."""
+        with self._ringing:
+            self._poll.close()
+            os.close(self._bell)
         self._listener.close()
-        os.close(self._bell)
         for link in self._links.values():
             if link.connection is not None:
                 link.connection.close()

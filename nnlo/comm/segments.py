@@ -22,6 +22,7 @@ class Segment:
     def __init__(self, number: int, nbytes: int) -> None:
         self.number, self.nbytes = number, nbytes
         self.descriptor = os.memfd_create(f"nnlo-{number}", os.MFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.descriptor)
         os.ftruncate(self.descriptor, nbytes)
         self.map = mmap.mmap(self.descriptor, nbytes)
 
@@ -35,8 +36,8 @@ class Segments:
         self._at: dict[int, Segment] = {}
 
     def storage(self, nbytes: int) -> Tensor:
-        """Zeroed uint8, shape (nbytes,), at the start of a segment."""
-        whole = -(-max(nbytes, 1) // PAGE) * PAGE
+        """Zeroed uint8, shape (nbytes,), at least one, at the start of a segment."""
+        whole = -(-nbytes // PAGE) * PAGE
         free = self._free.setdefault(whole, deque())
         segment = free.popleft() if free else self._make(whole)
         view = memoryview(segment.map)
