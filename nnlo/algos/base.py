@@ -180,6 +180,7 @@ class ServerAlgorithm(Algorithm):
     `reply_wire`, so that they are about those of the centre.
     `answers_before`: what senders are answered is the centre as it was before their step. `pull_first`: a worker
     asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
+    `recalls`: a worker still needs its update as it was when the answer to it comes.
     `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
     centre's state. `backup_workers`: how many updates a synchronous step does not wait for.
     """
@@ -189,6 +190,7 @@ class ServerAlgorithm(Algorithm):
     reply_is_move = False
     answers_before = False
     pull_first = False
+    recalls = False
     lockstep = False
     backup_workers = 0
 

@@ -40,7 +40,7 @@ class Easgd(ServerAlgorithm):
         self.codec = options.codec
         self.pull_first = self.codec is not None
         self.hears_sent = self.pull_first
-        self.answers_before = not self.pull_first
+        self.answers_before = self.recalls = not self.pull_first
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         alpha = self.options.alpha(place.workers)

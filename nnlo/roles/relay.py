@@ -55,10 +55,10 @@ class Relay:
         self.sending: Send | None = None
 
     async def run(self) -> None:
-        """Until every worker has left, and the head knows."""
+        """Until every worker has left, and the head has been told."""
         for channel in (*self.channels.values(), self.head):
             channel.post()
-        while self.channels or self.held or self.sending:
+        while self.channels or self.held:
             began = self.transport.trace.now()
             ready = await self.transport.wait(self.sources())
             self.transport.trace.add("idle", began)

@@ -38,7 +38,8 @@ class Worker:
         node = tree.nodes[transport.rank]
         self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.answer_bytes)
         self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
-        self.up = wires.update(self.channel.slot(wires.update_bytes))
+        memory = transport.storage if job.server.recalls else self.channel.slot
+        self.up = wires.update(memory(wires.update_bytes))
         place = job.place(node.worker, tree.workers, setup.layout, setup.groups)
         self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
         self.x = self.weights.vector if self.algorithm.reply_is_weights else torch.zeros_like(self.update)
