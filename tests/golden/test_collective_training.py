@@ -224,6 +224,49 @@ def test_such_a_sum_counts_once(name: str) -> None:
     assert too_long(name, max_bad_updates=2).last["updates"] == 1
 
 
+class Poison(torch.autograd.Function):
+    """The same number; its gradient is nan where it is told to be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bad: bool) -> Tensor:
+        ctx.bad = bad
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient * (torch.nan if ctx.bad else 1.0), None
+
+
+class LateNan(nn.Module):
+    """Of samples that begin with `MARK` the first layer's gradient is nan, and the second's is as it should be."""
+
+    MARK = 2.0**20
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.second = nn.Linear(4, 4, dtype=torch.float64), nn.Linear(4, 2, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bad = bool((x[:, 0] == self.MARK).any())
+        return self.second(Poison.apply(self.first(x), bad))  # type: ignore[no-any-return,no-untyped-call]
+
+
+@pytest.mark.parametrize(("name", "lost"), [("whole", 1), ("parts", 4)])
+def test_a_nan_that_comes_late_in_the_backward_pass_counts_once(name: str, lost: int) -> None:
+    """In the second of three rounds, in one of four workers. Parts that are under way already cost all the round."""
+    x, y = integers(48)
+    x[4 * 5, 0] = LateNan.MARK
+    batches = Batches(cut(x, y, [4] * 12))
+    run = train_here(world(4), batches, SAME[name], LateNan, max_bad_updates=2)
+    assert (run.last["refused"], run.last["refused_samples"]) == (lost, 4 * lost)
+    assert run.last["updates"] == (3 if lost == 1 else 2)
+    assert run.last["ranks"]["2"]["updates"] == 2
+    assert all(bool(torch.isfinite(value).all()) for value in run.state.values())
+    with pytest.raises(TrainingError, match="1 updates in a row were inf or nan, the last from rank 2"):
+        train_here(world(4), batches, SAME[name], LateNan, max_bad_updates=1)
+
+
 class Replacing(nn.Module):
     """A running mean that is a new tensor at every batch."""
 
