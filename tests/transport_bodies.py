@@ -165,6 +165,29 @@ async def a_star_asks_and_answers(transport: Transport) -> None:
                 source.post()
 
 
+async def messages_outlive_their_memory(transport: Transport, nbytes: int = 4096) -> None:
+    """Who sends drops the memory, and asks for more, before anybody has made room."""
+    first, *rest = transport.peers
+    sends = []
+    if transport.id == first:
+        for peer in rest:
+            memory = transport.storage(nbytes)
+            payload(memory, nbytes).fill_(stamp(first, peer, 0))
+            sends.append(transport.channel(peer, 20, nbytes).send(header(nbytes), memory))
+            del memory
+            transport.storage(nbytes).fill_(255)
+    await meet(transport)
+    if transport.id != first:
+        channel = transport.channel(first, 20, nbytes)
+        channel.post()
+        await receive(transport, channel)
+        got = payload(channel.incoming, nbytes)
+        assert torch.equal(got, torch.full_like(got, stamp(first, transport.id, 0)))
+    for send in sends:
+        while not send.ready:
+            await transport.wait([send])
+
+
 async def slots_carry_messages(transport: Transport) -> None:
     """A star whose leaves write each message where the middle reads it, after the one before has left."""
     turns, nbytes, first = 20, LARGE // 4, transport.peers[0]
@@ -379,6 +402,7 @@ BODIES: list[Body] = [
     tags_keep_messages_apart,
     a_star_asks_and_answers,
     slots_carry_messages,
+    messages_outlive_their_memory,
     wait_gives_up_at_its_deadline,
     wait_gives_all_that_are_ready_and_no_other,
     taking_what_is_not_there_is_refused,

@@ -16,7 +16,7 @@ from torch import Tensor
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport, World
 from nnlo.comm.messages import Header
-from nnlo.comm.node import SHARES, SMALL, Node, channel_name
+from nnlo.comm.node import LONGEST_SLEEP, SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SharedChannel
 from nnlo.errors import NnloError, OptionsError, ProtocolError
@@ -146,9 +146,10 @@ def node_of(comm: MPI.Intracomm, transport: str) -> Node | None:
         return None
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     peers, token = host.allgather(comm.rank), host.bcast(os.urandom(8).hex())
-    node = Node(token, comm.rank, frozenset(peers)) if SHARES else None
+    alone = len(peers) == 1
+    node = None if alone else made_node(token, comm.rank, frozenset(peers))
     host.Barrier()
-    reached = host.allreduce(int(node is not None and node.reaches(peers[0])), MPI.MIN)
+    reached = host.allreduce(int(alone or (node is not None and node.reaches(peers[0]))), MPI.MIN)
     host.Free()
     if node is not None and not reached:
         node.close()
@@ -157,6 +158,16 @@ def node_of(comm: MPI.Intracomm, transport: str) -> Node | None:
         fault = OptionsError("--transport shm: the ranks of a host cannot share memory here: give --transport auto")
         fault.agreed = True
         raise fault
+    return node
+
+
+def made_node(token: str, rank: int, peers: frozenset[int]) -> Node | None:
+    """None where this system, or what it lets a process do, does not have what that takes."""
+    try:
+        node = Node(token, rank, peers)
+        node.storage(1)
+    except (OSError, AttributeError):
+        return None
     return node
 
 
@@ -194,7 +205,7 @@ class Motion:
         if self.node is None:
             patience.pause()
         elif rings and not self.active and not patience.spin:
-            self.node.wait(left)
+            self.node.wait(LONGEST_SLEEP if left is None else min(left, LONGEST_SLEEP))
         elif seconds := patience.seconds():
             self.node.wait(seconds)
 

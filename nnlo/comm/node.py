@@ -19,19 +19,23 @@ from typing import Protocol
 from torch import Tensor
 
 from nnlo.comm.segments import Segment, Segments, mapped
+from nnlo.errors import ProtocolError
 
 #: What is said on a socket: of what kind, on which channel, which segment, where in it and how many bytes.
 RING = struct.Struct("<BQQQQ")
 OPEN, INLINE, IN_PLACE, ELSEWHERE = range(4)
 GREETING = struct.Struct("<I")
+#: Seconds that a rank has to say who it is.
+GREETING_TIME = 1.0
+CREDENTIALS = struct.Struct("iII")
 #: Messages up to so many bytes travel with the ring.
 SMALL = 1024
 ROOM = RING.size + SMALL
 BACKLOG = 512
+#: Seconds that a rank sleeps at most before it looks again: a signal may come just before it falls asleep.
+LONGEST_SLEEP = 1.0
 #: What select() takes is below this.
 SELECTABLE = 1024
-#: Whether this system has what that takes.
-SHARES = hasattr(os, "memfd_create") and hasattr(os, "eventfd") and hasattr(select, "epoll")
 
 
 class Inbox(Protocol):
@@ -62,11 +66,18 @@ class Link:
         """`segment` is handed over where the other rank has not seen it."""
         if self.connection is None:
             self._waiting.append((words, segment))
-        elif segment is None or segment.number in self._shown:
-            self.connection.send(words)
+        else:
+            try:
+                self._say(self.connection, words, segment)
+            except OSError as error:
+                raise ProtocolError(f"rank {self.peer} is gone ({error.strerror})") from None
+
+    def _say(self, connection: socket.socket, words: bytes, segment: Segment | None) -> None:
+        if segment is None or segment.number in self._shown:
+            connection.send(words)
         else:
             self._shown.add(segment.number)
-            socket.send_fds(self.connection, [words], [segment.descriptor])
+            socket.send_fds(connection, [words], [segment.descriptor])
 
 
 class Node:
@@ -95,8 +106,8 @@ class Node:
 
     # Waiting.
 
-    def wait(self, seconds: float | None) -> None:
-        """Take in what others say; sleep until there is something, for at most so long (None: for ever)."""
+    def wait(self, seconds: float) -> None:
+        """Take in what others say; sleep until there is something, for at most so long."""
         if seconds and self._poll.fileno() < SELECTABLE:  # epoll counts in milliseconds
             select.select([self._poll], [], [], seconds)
             seconds = 0
@@ -135,18 +146,28 @@ class Node:
         """Whether that rank can be come to: hosts may look like one and have networks of their own."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as trial:
+                trial.setblocking(False)
                 trial.connect(self._address(peer))
+        except BlockingIOError:  # many are trying
+            return True
         except OSError:
             return False
         return True
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
-        greeting = connection.recv(GREETING.size)
-        if not greeting:  # a trial
+        connection.settimeout(GREETING_TIME)
+        try:
+            greeting = connection.recv(GREETING.size) if user_of(connection) == os.getuid() else b""
+        except OSError:
+            greeting = b""
+        peer = int(GREETING.unpack(greeting)[0]) if len(greeting) == GREETING.size else -1
+        expected = peer in self.peers and peer > self.rank
+        if not expected or self.link(peer).connection is not None:  # a trial, or a stranger
             connection.close()
             return
-        self._joined(self.link(*GREETING.unpack(greeting)), connection)
+        connection.settimeout(None)
+        self._joined(self.link(peer), connection)
 
     def _joined(self, link: Link, connection: socket.socket) -> None:
         descriptor = connection.fileno()
@@ -155,12 +176,17 @@ class Node:
         link.connected(connection)
 
     def _listen(self, link: Link, connection: socket.socket) -> None:
-        words, descriptors, _, _ = socket.recv_fds(connection, ROOM, 1)
+        try:
+            words, descriptors, flags, _ = socket.recv_fds(connection, ROOM, 1)
+        except ConnectionResetError:
+            words = b""
         if not words:  # that rank is gone
             self._poll.unregister(connection)
             del self._hear[connection.fileno()]
             connection.close()
             return
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError("this process may open no more files: raise the limit (ulimit -n)")
         kind, name, number, start, nbytes = RING.unpack_from(words)
         if descriptors:
             link.segments[number] = mapped(descriptors[0])
@@ -189,6 +215,8 @@ class Node:
 
     def open(self, name: int, inbox: Inbox, peer: int, memory: Tensor, nbytes: int) -> None:
         """A channel's end is there; its inbox, at the start of `memory`'s segment, is shown to the other end."""
+        if name in self._inboxes:
+            raise ProtocolError(f"rank {self.rank} opens a channel to rank {peer} twice")
         found = self.segments.find(memory)
         assert found is not None
         self.link(peer).say(RING.pack(OPEN, name, found[0].number, 0, nbytes), found[0])
@@ -205,6 +233,15 @@ class Node:
         for link in self._links.values():
             if link.connection is not None:
                 link.connection.close()
+        for table in (self._links, self._hear, self._inboxes, self._early):
+            table.clear()
+
+
+def user_of(connection: socket.socket) -> int:
+    """Who is at the other end."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    user: int = CREDENTIALS.unpack(credentials)[1]
+    return user
 
 
 def channel_name(group: tuple[object, ...], low: int, high: int, tag: int) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nnlo.comm.base import Channel, Send, Transport
 from nnlo.comm.messages import Header
-from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, RING, SMALL, Node
+from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, LONGEST_SLEEP, RING, SMALL, Node
 from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES
 
@@ -63,6 +63,8 @@ class SharedChannel(Channel):
         self._their_counts = torch.zeros(2, dtype=torch.int64).numpy()
         self._waiting: deque[Message] = deque()
         self._rooms = self._copied = self._sent = 0
+        self._leaving: deque[tuple[int, Tensor]] = deque()
+        self._in_place = False
         self.posted = self._arrived = False
         super().__init__(transport, peer, nbytes, inbox[:nbytes])
         self._received = self._header = self.incoming.numpy().data
@@ -121,15 +123,20 @@ class SharedChannel(Channel):
     # Sending.
 
     def slot(self, nbytes: int) -> Tensor:
+        self._in_place = True
         while self._theirs is None:
-            self._node.wait(None)
+            self._node.wait(LONGEST_SLEEP)
         return self._theirs[:nbytes]
 
     def send_written(self, memory: Tensor, nbytes: int) -> Send:
         self._sent += 1
+        while self._leaving and self._leaving[0][0] <= self.told(COPIED):
+            self._leaving.popleft()
         if nbytes == HEADER_BYTES:
             return self._send_inline(memory, nbytes)
-        if self._theirs is not None and memory.data_ptr() == self._theirs.data_ptr():
+        if self._in_place:
+            if self._theirs is None or memory.data_ptr() != self._theirs.data_ptr():
+                raise ProtocolError("a channel whose slot is in use carries no message from elsewhere")
             self._link.say(RING.pack(IN_PLACE, self._name, 0, 0, nbytes))
             return SharedSend(self, ROOMS, self._sent + 1)
         if nbytes <= SMALL:
@@ -138,6 +145,7 @@ class SharedChannel(Channel):
         if found is None:
             raise ProtocolError("messages between ranks of one host are sent from memory of the transport")
         segment, start = found
+        self._leaving.append((self._sent, memory))  # until it has been copied
         self._link.say(RING.pack(ELSEWHERE, self._name, segment.number, start, nbytes), segment)
         return SharedSend(self, COPIED, self._sent)
 

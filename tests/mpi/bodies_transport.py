@@ -18,6 +18,10 @@ def body_a_slot_is_where_the_peer_reads(comm: MPI.Intracomm) -> None:
     MpiWorld(comm, transport="shm").run(bodies.a_slot_is_where_the_peer_reads)
 
 
+def body_messages_outlive_their_memory(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.messages_outlive_their_memory)
+
+
 def body_slots_carry_messages(comm: MPI.Intracomm) -> None:
     run(comm, bodies.slots_carry_messages)
 
