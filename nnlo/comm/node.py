@@ -227,6 +227,8 @@ class Node:
     def close(self) -> None:
         """Nobody says anything any more; threads of this process may still try to."""
         with self._ringing:
+            if self._poll.closed:
+                return
             self._poll.close()
             os.close(self._bell)
         self._listener.close()
