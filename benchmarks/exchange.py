@@ -115,11 +115,8 @@ def rank(way: str, parameters: int, folder: str) -> None:
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    if way == LIMIT:
-        seconds = limit(comm, parameters) if comm.rank == 1 else (limit(comm, parameters), [])[1]
-    else:
-        seconds = trained(comm, parameters, way, folder)
-    if seconds:
+    seconds = limit(comm, parameters) if way == LIMIT else trained(comm, parameters, way, folder)
+    if comm.rank == (1 if way == LIMIT else 0):
         print("median", statistics.median(seconds[WARM_UP:]), flush=True)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport, World
 from nnlo.comm.messages import Header
-from nnlo.comm.node import LONGEST_SLEEP, SMALL, Node, channel_name
+from nnlo.comm.node import LONGEST_WAIT, SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SharedChannel
 from nnlo.errors import NnloError, OptionsError, ProtocolError
@@ -56,7 +56,7 @@ class Poll(Effect[list[Source]]):
             left = None if self.deadline is None else self.deadline - transport.clock()
             if left is not None and left <= 0:
                 return []
-            transport.rest(patience, rings, left)
+            transport.motion.rest(patience, rings, left)
 
 
 def drive(coroutine: Any) -> Any:
@@ -205,7 +205,7 @@ class Motion:
         if self.node is None:
             patience.pause()
         elif rings and not self.active and not patience.spin:
-            self.node.wait(LONGEST_SLEEP if left is None else min(left, LONGEST_SLEEP))
+            self.node.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
         elif seconds := patience.seconds():
             self.node.wait(seconds)
 
@@ -264,10 +264,6 @@ class MpiTransport(Transport):
 
     def progress(self) -> None:
         self.motion.progress()
-
-    def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
-        """See Motion."""
-        self.motion.rest(patience, rings, left)
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:
         return self._under_way(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))

@@ -33,7 +33,7 @@ SMALL = 1024
 ROOM = RING.size + SMALL
 BACKLOG = 512
 #: Seconds that a rank sleeps at most before it looks again: a signal may come just before it falls asleep.
-LONGEST_SLEEP = 1.0
+LONGEST_WAIT = 1.0
 #: What select() takes is below this.
 SELECTABLE = 1024
 

@@ -18,15 +18,13 @@ from torch import Tensor
 
 from nnlo.comm.base import Channel, Send, Transport
 from nnlo.comm.messages import Header
-from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, LONGEST_SLEEP, RING, SMALL, Node
+from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, LONGEST_WAIT, RING, SMALL, Node
 from nnlo.errors import ProtocolError
-from nnlo.flat import HEADER_BYTES
+from nnlo.flat import ALIGNMENT, HEADER_BYTES, aligned
 
 #: Bytes behind an inbox for its counts, on a cache line of their own.
-COUNTS_BYTES = 128
+COUNTS_BYTES = ALIGNMENT
 ROOMS, COPIED = 0, 1
-#: Seconds between two looks at a count that nobody rings about.
-LOOK = 200e-6
 
 Message: TypeAlias = "tuple[int, bytes | Tensor, int]"
 
@@ -57,7 +55,7 @@ class SharedChannel(Channel):
     def __init__(self, node: Node, transport: Transport, peer: int, name: int, nbytes: int) -> None:
         self._node, self._name, self._link = node, name, node.link(peer)
         self._end = aligned(nbytes)
-        inbox = node.segments.storage(self._end + COUNTS_BYTES)
+        inbox = node.storage(self._end + COUNTS_BYTES)
         self._counts = inbox[self._end :].view(torch.int64).numpy()
         self._theirs: Tensor | None = None
         self._their_counts = torch.zeros(2, dtype=torch.int64).numpy()
@@ -125,7 +123,7 @@ class SharedChannel(Channel):
     def slot(self, nbytes: int) -> Tensor:
         self._in_place = True
         while self._theirs is None:
-            self._node.wait(LONGEST_SLEEP)
+            self._node.wait(LONGEST_WAIT)
         return self._theirs[:nbytes]
 
     def send_written(self, memory: Tensor, nbytes: int) -> Send:
@@ -152,7 +150,3 @@ class SharedChannel(Channel):
     def _send_inline(self, memory: Tensor, nbytes: int) -> Send:
         self._link.say(RING.pack(INLINE, self._name, 0, 0, nbytes) + bytes(memory.numpy().data[:nbytes]))
         return SENT
-
-
-def aligned(nbytes: int) -> int:
-    return -(-nbytes // COUNTS_BYTES) * COUNTS_BYTES

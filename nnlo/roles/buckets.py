@@ -71,7 +71,10 @@ class Buckets:
             self.good = self.good and finite(self.gradient) and finite(self._buffers)
             if not self.good:
                 self.gradient.zero_()
+            while len(self._sources) < len(self.runs):
+                self._start()
         while len(self._sources) < len(self.runs):
+            self._check()
             self._start()
         return self._sources
 
@@ -84,6 +87,7 @@ class Buckets:
             self._again(k)
         self._missing[part].discard(k)
         while self._watched and not self._twice and self._next_is_due():
+            self._check()
             self._start()
         if self._sources:
             self._progress()
@@ -109,11 +113,13 @@ class Buckets:
         first, last = self._layout.parameters[run[0]], self._layout.parameters[run[-1]]
         return self.gradient[first.offset : last.offset + last.size]
 
-    def _start(self) -> None:
-        part = self._next()
-        if self.good and self._sources and not finite(part):
+    def _check(self) -> None:
+        """Of the parts after the first, which has been looked at before, the one that is to be started next."""
+        if self.good and self._sources and not finite(self._next()):
             self.good, self.spoils = False, True
-        self._sources.append(self._reduce(part.mul_(self._samples)))
+
+    def _start(self) -> None:
+        self._sources.append(self._reduce(self._next().mul_(self._samples)))
 
 
 def runs_of(layout: Layout, nbytes: int) -> list[range]:
