@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +121,11 @@ class Arena:
         self.sums, self.counters, self.buffers, self.payload = views
         if encoded is None:
             self.vector, self.payload = self.payload, self.payload.view(torch.uint8)
+
+    @cached_property
+    def memory(self) -> memoryview:
+        """All of it, for what is written or read by number."""
+        return self.storage.numpy().data
 
     @staticmethod
     def nbytes(layout: Layout, sums: int, encoded: int | None = None) -> int:

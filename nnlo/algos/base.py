@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -32,8 +32,7 @@ class Pattern(Enum):
     COLLECTIVE = "collective"  # workers among themselves, each with the same weights
 
 
-@dataclass(frozen=True)
-class Lineage:
+class Lineage(NamedTuple):
     """Where an update comes from: centre steps `delay` between the weights read and the step now."""
 
     sender: int
@@ -42,8 +41,7 @@ class Lineage:
     samples: int
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """A vector of shape (n,) and the samples behind it; `workers` whose updates `combine` made it of."""
 
     vector: Tensor
@@ -252,12 +250,12 @@ class CollectiveAlgorithm(Algorithm):
 
 def mean(updates: Sequence[Update]) -> Tensor:
     """Their mean by samples, in the memory of the first."""
-    merged, samples = updates[0].vector, sum(update.lineage.samples for update in updates)
+    merged = updates[0].vector
     if len(updates) > 1:
         merged.mul_(updates[0].lineage.samples)
         for update in updates[1:]:
             merged.add_(update.vector, alpha=update.lineage.samples)
-        merged.div_(samples)
+        merged.div_(sum(update.lineage.samples for update in updates))
     return merged
 
 

@@ -47,16 +47,22 @@ class Poll(Effect[list[Source]]):
         self.transport, self.sources, self.deadline = transport, sources, deadline
 
     def perform(self) -> list[Source]:
+        self.transport.progress()
+        return self._ready() or self._wait()
+
+    def _ready(self) -> list[Source]:
+        return [source for source in self.sources if source.ready]
+
+    def _wait(self) -> list[Source]:
         transport, patience = self.transport, Patience(self.transport.spin)
         rings = all(source.rings for source in self.sources)
         while True:
-            transport.progress()
-            if ready := [source for source in self.sources if source.ready]:
-                return ready
             left = None if self.deadline is None else self.deadline - transport.clock()
             if left is not None and left <= 0:
                 return []
             transport.motion.rest(patience, rings, left)
+            if ready := self._ready():
+                return ready
 
 
 def drive(coroutine: Any) -> Any:
@@ -191,6 +197,9 @@ class Motion:
         """Let what is under way move on."""
         if self.node is not None:
             self.node.wait(0)
+        self._test()
+
+    def _test(self) -> None:
         active = self.active
         if not active:
             return
@@ -201,13 +210,14 @@ class Motion:
             self.requests = [request for request in self.requests if not request.ready]
 
     def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
-        """Sleep between two looks: until there is something new where all of it `rings`, for `left` seconds at most."""
+        """Sleep, then look: until there is something new where all of it `rings`, for `left` seconds at most."""
         if self.node is None:
             patience.pause()
         elif rings and not self.active and not patience.spin:
             self.node.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
-        elif seconds := patience.seconds():
-            self.node.wait(seconds)
+        else:
+            self.node.wait(patience.seconds())
+        self._test()
 
     def close(self) -> None:
         if self.node is not None:

@@ -13,12 +13,14 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
-from nnlo.comm.segments import Segment, Segments, mapped
+from nnlo.comm.segments import Bytes, Segment, Segments, mapped
 from nnlo.errors import ProtocolError
 
 #: What is said on a socket: of what kind, on which channel, which segment, where in it and how many bytes.
@@ -28,12 +30,16 @@ GREETING = struct.Struct("<I")
 #: Seconds that a rank has to say who it is.
 GREETING_TIME = 1.0
 CREDENTIALS = struct.Struct("iII")
+DESCRIPTOR = struct.Struct("i")
+ROOM_FOR_ONE = socket.CMSG_SPACE(DESCRIPTOR.size)
 #: Messages up to so many bytes travel with the ring.
 SMALL = 1024
 ROOM = RING.size + SMALL
 BACKLOG = 512
 #: Seconds that a rank sleeps at most before it looks again: a signal may come just before it falls asleep.
 LONGEST_WAIT = 1.0
+#: Shorter sleeps, in seconds, end on time to the microsecond.
+SHORT = 0.01
 #: What select() takes is below this.
 SELECTABLE = 1024
 
@@ -41,10 +47,10 @@ SELECTABLE = 1024
 class Inbox(Protocol):
     """One end of a channel, as the node sees it."""
 
-    def opened(self, memory: Tensor) -> None:
+    def opened(self, memory: Bytes) -> None:
         """The other end's inbox is this."""
 
-    def rung(self, kind: int, payload: bytes | Tensor, nbytes: int) -> None:
+    def rung(self, kind: int, payload: Bytes, nbytes: int) -> None:
         """A message of so many bytes has come: by itself, in place, or to be copied from there."""
 
 
@@ -55,7 +61,7 @@ class Link:
         self.peer, self.connection = peer, connection
         self._waiting: deque[tuple[bytes, Segment | None]] = deque()
         self._shown: set[int] = set()
-        self.segments: dict[int, Tensor] = {}
+        self.segments: dict[int, Bytes] = {}
 
     def connected(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -108,7 +114,7 @@ class Node:
 
     def wait(self, seconds: float) -> None:
         """Take in what others say; sleep until there is something, for at most so long."""
-        if seconds and self._poll.fileno() < SELECTABLE:  # epoll counts in milliseconds
+        if 0 < seconds < SHORT and self._poll.fileno() < SELECTABLE:  # epoll counts in milliseconds
             select.select([self._poll], [], [], seconds)
             seconds = 0
         for descriptor, _ in self._poll.poll(seconds):
@@ -177,7 +183,7 @@ class Node:
 
     def _listen(self, link: Link, connection: socket.socket) -> None:
         try:
-            words, descriptors, flags, _ = socket.recv_fds(connection, ROOM, 1)
+            words, handed, flags, _ = connection.recvmsg(ROOM, ROOM_FOR_ONE)
         except ConnectionResetError:
             words = b""
         if not words:  # that rank is gone
@@ -188,28 +194,13 @@ class Node:
         if flags & socket.MSG_CTRUNC:
             raise ProtocolError("this process may open no more files: raise the limit (ulimit -n)")
         kind, name, number, start, nbytes = RING.unpack_from(words)
-        if descriptors:
-            link.segments[number] = mapped(descriptors[0])
-        self._deliver(link, kind, name, words, number, start, nbytes)
-
-    def _deliver(self, link: Link, kind: int, name: int, words: bytes, number: int, start: int, nbytes: int) -> None:
-        if kind == OPEN:
-            memory = link.segments[number][:nbytes]
-            self._tell(name, lambda inbox: inbox.opened(memory))
-        elif kind == ELSEWHERE:
-            there = link.segments[number][start : start + nbytes]
-            self._tell(name, lambda inbox: inbox.rung(kind, there, nbytes))
-        else:
-            payload = words[RING.size :]
-            self._tell(name, lambda inbox: inbox.rung(kind, payload, nbytes))
-
-    def _tell(self, name: int, what: Callable[[Inbox], None]) -> None:
-        """Tell a channel, once it is there."""
+        if handed:
+            link.segments[number] = mapped(DESCRIPTOR.unpack(handed[0][2])[0])
         inbox = self._inboxes.get(name)
-        if inbox is None:
-            self._early.setdefault(name, []).append(what)
+        if inbox is None:  # it is told once it is there
+            self._early.setdefault(name, []).append(partial(tell, link, kind, words, number, start, nbytes))
         else:
-            what(inbox)
+            tell(link, kind, words, number, start, nbytes, inbox)
 
     # Channels.
 
@@ -237,6 +228,16 @@ class Node:
                 link.connection.close()
         for table in (self._links, self._hear, self._inboxes, self._early):
             table.clear()
+
+
+def tell(link: Link, kind: int, words: bytes, number: int, start: int, nbytes: int, inbox: Inbox) -> None:
+    """Tell a channel what was said about it."""
+    if kind == OPEN:
+        inbox.opened(link.segments[number][:nbytes])
+    elif kind == ELSEWHERE:
+        inbox.rung(kind, link.segments[number][start : start + nbytes], nbytes)
+    else:
+        inbox.rung(kind, np.frombuffer(words, np.uint8)[RING.size :], nbytes)
 
 
 def user_of(connection: socket.socket) -> int:

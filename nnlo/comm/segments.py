@@ -9,9 +9,15 @@ import mmap
 import os
 import weakref
 from collections import deque
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+#: Memory as numpy has it: what is small is copied sooner than by torch.
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 PAGE = mmap.PAGESIZE
 
@@ -57,9 +63,9 @@ class Segments:
         return None if segment is None else (segment, memory.data_ptr() - start)
 
 
-def mapped(descriptor: int) -> Tensor:
+def mapped(descriptor: int) -> Bytes:
     """Another rank's segment, whole; the descriptor is closed."""
     try:
-        return torch.frombuffer(mmap.mmap(descriptor, os.fstat(descriptor).st_size), dtype=torch.uint8)
+        return np.frombuffer(mmap.mmap(descriptor, os.fstat(descriptor).st_size), dtype=np.uint8)
     finally:
         os.close(descriptor)

@@ -47,8 +47,7 @@ class Rows:
 
     def read(self, arena: Arena) -> list[Header | None]:
         """The rows' headers; None for workers whom the message does not concern."""
-        memory = arena.storage.numpy().data
-        parts = [memory[start : start + HEADER_BYTES] for start in self.starts()]
+        parts = [arena.memory[start : start + HEADER_BYTES] for start in self.starts()]
         return [None if bytes(part) == NO_HEADER else Header.read(part) for part in parts]
 
     def starts(self) -> range:

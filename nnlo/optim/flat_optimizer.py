@@ -15,6 +15,7 @@ from torch import Tensor
 from nnlo.errors import OptionsError
 from nnlo.optim.clip import NO_CLIP, Clip
 from nnlo.optim.groups import WHERE, Group
+from nnlo.optim.kernels import KERNELS, Kernel
 from nnlo.options import flag_of
 from nnlo.registry import Registry
 
@@ -101,7 +102,7 @@ class OptimizerSpec:
         except (ValueError, TypeError, LookupError, OverflowError) as error:
             where = f" ({WHERE})" if groups else ""
             raise OptionsError(f"optimizer '{self.name}'{where}: {str(error).splitlines()[0]}") from None
-        return FlatOptimizer(optimizer, parts, self.clip)
+        return FlatOptimizer(optimizer, parts, self.clip, KERNELS.get(kind.torch_class) if fused else None)
 
 
 def checked_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,17 +134,26 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-#: A piece of a flat vector: what torch takes for a parameter, and where it lies.
-Part = tuple[torch.nn.Parameter, int, int]
+@dataclass(frozen=True)
+class Part:
+    """A piece of a flat vector: what torch takes for a parameter, of which group, and where it lies."""
+
+    parameter: torch.nn.Parameter
+    group: int
+    start: int
+    stop: int
+
+    def of(self, vector: Tensor) -> Tensor:
+        return vector if self.stop - self.start == vector.numel() else vector[self.start : self.stop]
 
 
 def laid_out(name: str, vector: Tensor, groups: Sequence[Group]) -> tuple[list[Part], list[dict[str, Any]]]:
     """The parts of the vector, and the groups of them as torch takes them."""
     parts: list[Part] = []
     described: list[dict[str, Any]] = []
-    for group in groups or [Group({}, ((0, len(vector)),))]:
-        own = [(torch.nn.Parameter(vector[start:stop]), start, stop) for start, stop in group.runs]
-        described.append({"params": [parameter for parameter, _, _ in own], **checked_settings(name, group.settings)})
+    for place, group in enumerate(groups or [Group({}, ((0, len(vector)),))]):
+        own = [Part(torch.nn.Parameter(vector[start:stop]), place, start, stop) for start, stop in group.runs]
+        described.append({"params": [part.parameter for part in own], **checked_settings(name, group.settings)})
         parts += own
     return parts, described
 
@@ -154,8 +164,11 @@ class FlatOptimizer:
     `scale` multiplies the rates that it was made with: that is what a schedule sets. `factor` is by what now.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parts: Sequence[Part], clip: Clip) -> None:
-        self.optimizer, self._parts, self._clip = optimizer, tuple(parts), clip
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, parts: Sequence[Part], clip: Clip, kernel: Kernel | None = None
+    ) -> None:
+        self.optimizer, self._parts, self._clip, self._kernel = optimizer, tuple(parts), clip, kernel
+        self._begun = False
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self.factor = 1.0
         # torch wraps step() for hooks, its profiler and its compiler, which is loaded by that; it doubles a small step.
@@ -164,16 +177,29 @@ class FlatOptimizer:
     def step(self, vector: Tensor, gradient: Tensor) -> None:
         """`vector` <- Opt(vector, gradient), both of shape (n,); where it is clipped, `gradient` is overwritten."""
         self._clip(gradient)
-        for parameter, start, stop in self._parts:
-            parameter.data = vector[start:stop]
-            parameter.grad = gradient[start:stop]
+        if self._kernel and self._begun:
+            groups, state = self.optimizer.param_groups, self.optimizer.state
+            for part in self._parts:
+                self._kernel(part.of(vector), part.of(gradient), state[part.parameter], groups[part.group])
+        else:
+            self._torch_step(vector, gradient)
+
+    def _torch_step(self, vector: Tensor, gradient: Tensor) -> None:
+        """The step as torch does it, which makes the state."""
+        for part in self._parts:
+            part.parameter.data, part.parameter.grad = part.of(vector), part.of(gradient)
         with torch.no_grad():
             self._step(self.optimizer)
-        for parameter, _, _ in self._parts:
-            parameter.grad = None
+        for part in self._parts:
+            part.parameter.grad = None
+        self._begun = True
 
     def scale(self, factor: float) -> None:
         """Set the rate of each group to `factor` times the one that it was made with."""
+        if factor != self.factor:
+            self._set_rates(factor)
+
+    def _set_rates(self, factor: float) -> None:
         self.factor = factor
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
@@ -188,4 +214,5 @@ class FlatOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
-        self.scale(state["factor"])
+        self._begun = False
+        self._set_rates(state["factor"])

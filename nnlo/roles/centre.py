@@ -107,6 +107,6 @@ class Centre(Ring):
 
 def leave(channel: Channel, header: Opening, pinned: Pinned) -> None:
     if pinned.header != header:
-        header.write(pinned.arena.storage.numpy().data)
+        header.write(pinned.arena.memory)
         pinned.header = header
     pinned.sends.append(channel.send_written(pinned.arena.storage, header.nbytes))

@@ -24,6 +24,7 @@ class Link:
     def __init__(self, channel: Channel, wires: Wires, workers: Sequence[int]) -> None:
         self.channel, self.workers = channel, list(workers)
         self._arena = wires.update(channel.incoming)
+        self._sums = self._arena.sums.numpy()
         self._unsettled: set[int] = set()
         self.nbytes = 0  # of the last message
 
@@ -58,7 +59,7 @@ class Link:
 
     def sums(self, worker: int) -> list[float]:
         """Of loss and metrics behind its update."""
-        found: list[float] = self._arena.sums.tolist()
+        found: list[float] = self._sums.tolist()
         return found
 
     def opening(self, headers: Mapping[int, Header]) -> Opening:

@@ -169,6 +169,8 @@ class Master:
 
     def together(self, step: list[int]) -> list[int]:
         """These workers, and those whose updates are combined with theirs."""
+        if len(step) == len(self.pending):
+            return step
         arenas = {id(self._link_to[peer].arena(peer)) for peer in step}
         others = (peer for peer in self.pending if peer not in step)
         return step + [peer for peer in others if id(self._link_to[peer].arena(peer)) in arenas]

@@ -104,7 +104,7 @@ class Relay:
             self.combine(updates, headers)
         nbytes = len(self.up.storage) if updates else self.rows.end
         table = Table(Header(Kind.UPDATE, nbytes=nbytes), tuple(headers.get(w) for w in self.workers), self.rows)
-        table.write(self.up.storage.numpy().data)
+        table.write(self.up.memory)
         self.sending = self.head.send_written(self.up.storage, nbytes)
         self.make_room(headers)
 

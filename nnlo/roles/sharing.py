@@ -101,7 +101,7 @@ class Lead(Sharing):
     async def end(self) -> None:
         await self._tell(Kind.STOP)
 
-    async def _tell(self, kind: Kind, flags: Flag = Flag.NONE, samples: int = 0) -> None:
+    async def _tell(self, kind: Kind, flags: int = Flag.NONE, samples: int = 0) -> None:
         """What the members are to do, and all that was dealt since they heard last."""
         while len(self._dealt) > 1:
             await self._say(Header(Kind.REPLY), self._dealt.pop(0))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +19,7 @@ from nnlo.roles.moves import moves_of
 from nnlo.roles.wires import Wires
 
 
-@dataclass(frozen=True)
-class Arrived:
+class Arrived(NamedTuple):
     """An update that a worker sent: its header, its arena, and the sums of loss and metrics behind it."""
 
     peer: int
@@ -127,6 +125,8 @@ def lineage(now: int, peer: int, header: Header) -> Lineage:
 
 def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
     """The same by the messages that they came with: one each, or several in one that a master combined."""
+    if len(arrived) == 1:
+        return [list(arrived)]
     found: dict[int, list[Arrived]] = {}
     for one in arrived:
         found.setdefault(one.arena.storage.data_ptr(), []).append(one)
@@ -136,7 +136,7 @@ def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
 def joint(now: int, together: Sequence[Arrived]) -> Lineage:
     """That of a combined update: the first's, with the samples of all."""
     first = lineage(now, together[0].peer, together[0].header)
-    return replace(first, samples=sum(one.header.samples for one in together))
+    return first if len(together) == 1 else first._replace(samples=sum(one.header.samples for one in together))
 
 
 def merge_buffers(arena: Arena, parts: Sequence[Sequence[Arrived]], weight: float) -> None:

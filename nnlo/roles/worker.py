@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nnlo.comm.base import Transport
+from nnlo.comm.base import Send, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
@@ -67,7 +67,7 @@ class Worker:
         """Send a message; its answer."""
         trace, began = self.transport.trace, self.transport.trace.now()
         self.channel.post()
-        sent = self.channel.send(header, self.up.storage)
+        sent = self.leave(header)
         waited = trace.now()
         await self.transport.wait([self.channel])
         trace.add("reply wait", waited)
@@ -81,9 +81,13 @@ class Worker:
 
     async def send(self, header: Header) -> None:
         """Send a message that is not answered."""
-        sent = self.channel.send(header, self.up.storage)
+        sent = self.leave(header)
         if not sent.ready:
             await self.transport.wait([sent])
+
+    def leave(self, header: Header) -> Send:
+        header.write(self.up.memory)
+        return self.channel.send_written(self.up.storage, header.nbytes)
 
     async def pull_then_push(self, header: Header) -> Header:
         """Take in the centre's weights, send the update that they make; what says how to go on."""

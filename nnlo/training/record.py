@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 Entry = dict[str, Any]
@@ -40,12 +42,9 @@ class Recorder:
 
     def _begin(self) -> None:
         self._began = self.seconds()
-        self._tallies: dict[int, Tally] = {}
+        self._tallies: defaultdict[int, Tally] = defaultdict(partial(Tally, len(self.metric_names)))
         self._delays: dict[int, int] = {}
         self._steps = self._refused_samples = self._late_samples = 0
-
-    def _tally(self, worker: int) -> Tally:
-        return self._tallies.setdefault(worker, Tally(len(self.metric_names)))
 
     def update(self, worker: int, samples: int, sums: Sequence[float], delay: int, busy_seconds: float) -> None:
         """An update of `worker` was applied `delay` centre steps after the weights that it was computed from.
@@ -53,7 +52,7 @@ class Recorder:
         sums: of the loss and of each metric over its samples. busy_seconds: what the worker computed for it. The step
         itself is counted by `step`: one step may be made of several updates.
         """
-        tally = self._tallies.get(worker) or self._tally(worker)
+        tally = self._tallies[worker]
         tally.samples += samples
         tally.updates += 1
         tally.busy_seconds += busy_seconds
@@ -72,23 +71,23 @@ class Recorder:
 
         Its loss and metrics do not count.
         """
-        self._tally(worker).refused += 1
+        self._tallies[worker].refused += 1
         self._refused_samples += samples
 
     def late(self, worker: int, samples: int, busy_seconds: float) -> None:
         """An update of `worker` was not applied, since it came too late; its loss and metrics do not count."""
-        tally = self._tally(worker)
+        tally = self._tallies[worker]
         tally.late += 1
         tally.busy_seconds += busy_seconds
         self._late_samples += samples
 
     def received(self, worker: int, nbytes: int) -> None:
         """A message of `nbytes` bytes came up from `worker`, or from a master for it and for others."""
-        self._tally(worker).bytes_up += nbytes
+        self._tallies[worker].bytes_up += nbytes
 
     def replied(self, worker: int, nbytes: int) -> None:
         """A message of `nbytes` bytes went down to `worker`."""
-        self._tally(worker).bytes_down += nbytes
+        self._tallies[worker].bytes_down += nbytes
 
     def close_epoch(self, epoch_number: int, clock_samples: int, lr: float | None) -> Entry:
         """The history entry of the epoch that ends now, without its val_ figures; the next one begins.

@@ -13,7 +13,7 @@ from nnlo.errors import ProtocolError
 from nnlo.flat import HEADER_BYTES
 
 NUMBER = st.integers(-(1 << 63), (1 << 63) - 1)
-FLAGS = st.integers(0, 3).map(Flag)
+FLAGS = st.integers(0, Flag.ALL)
 HEADERS = st.builds(Header, st.sampled_from(Kind), FLAGS, *[NUMBER] * 7)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from nnlo.errors import OptionsError
 from nnlo.flat import Layout
-from nnlo.optim import OPTIMIZERS, Clip, OptimizerSpec, groups_of
+from nnlo.optim import OPTIMIZERS, Clip, Group, OptimizerSpec, groups_of
 
 NAMES = ("adadelta", "adagrad", "adam", "adamw", "momentum", "nesterov", "rmsprop", "sgd")
 
@@ -63,6 +63,41 @@ def test_fused_where_torch_has_it(name: str) -> None:
 
     assert group(True)["fused"] is True
     assert not group(False)["fused"] and group(False)["foreach"] is False
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sgd", {"weight_decay": 0.1}),
+        ("momentum", {"dampening": 0.5}),
+        ("nesterov", {"weight_decay": 0.1}),
+        ("adam", {"betas": [0.8, 0.9], "eps": 1e-3, "weight_decay": 0.1}),
+        ("adam", {"amsgrad": True}),
+        ("adamw", {"weight_decay": 0.1}),
+        ("adagrad", {}),
+    ],
+)
+def test_steps_are_bit_for_bit_those_of_torchs_fused_class(
+    name: str, settings: dict[str, Any], dtype: torch.dtype
+) -> None:
+    """Also for groups of a rate of their own, with the rate changed on the way."""
+    spec, gradients = OptimizerSpec.of(name, {"lr": 0.5, **settings}), torch.randn(5, 100, dtype=dtype)
+    w = torch.randn(100, dtype=dtype)
+    one, two = nn.Parameter(w[:30].clone()), nn.Parameter(w[30:].clone())
+    kind = OPTIMIZERS[spec.name]
+    groups = [{"params": [one], "lr": 0.25}, {"params": [two]}]
+    theirs = kind.torch_class(groups, **kind.fixed, **spec.settings, fused=True)
+    ours = spec.build(w, [Group({"lr": 0.25}, ((0, 30),)), Group({}, ((30, 100),))])
+    for turn, gradient in enumerate(gradients):
+        if turn == 3:
+            ours.scale(0.5)
+            for group in theirs.param_groups:
+                group["lr"] *= 0.5
+        one.grad, two.grad = gradient[:30].clone(), gradient[30:].clone()
+        theirs.step()
+        ours.step(w, gradient)
+        assert torch.equal(w, torch.cat([one, two]).detach()), turn
 
 
 @pytest.mark.parametrize("name", NAMES)
