@@ -31,6 +31,7 @@ GREETING = struct.Struct("<I")
 GREETING_TIME = 1.0
 CREDENTIALS = struct.Struct("iII")
 DESCRIPTOR = struct.Struct("i")
+TRUNCATED = int(socket.MSG_CTRUNC)  # the enumeration's own `&` takes as long as the call that it is for
 ROOM_FOR_ONE = socket.CMSG_SPACE(DESCRIPTOR.size)
 #: Messages up to so many bytes travel with the ring.
 SMALL = 1024
@@ -191,7 +192,7 @@ class Node:
             del self._hear[connection.fileno()]
             connection.close()
             return
-        if flags & socket.MSG_CTRUNC:
+        if flags & TRUNCATED:
             raise ProtocolError("this process may open no more files: raise the limit (ulimit -n)")
         kind, name, number, start, nbytes = RING.unpack_from(words)
         if handed:

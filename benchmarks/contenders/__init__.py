@@ -1,0 +1,1 @@
+"""What nnlo is compared with: each module is a command that trains a workload once and prints a line of JSON."""

@@ -1,0 +1,40 @@
+"""Freed memory is kept for the next batch, unless the user has said otherwise."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from nnlo.allocation import VARIABLES, keep_freed_memory
+
+GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+
+PAGES = """
+import resource, sys, torch
+from nnlo.allocation import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory({})
+for turn in range(20):
+    if turn == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pieces = [torch.zeros(2**20) for _ in range(8)]
+    del pieces
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_what_the_environment_says_counts(name: str) -> None:
+    assert not keep_freed_memory({name: "1"})
+
+
+@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
+def test_what_was_freed_is_used_again() -> None:
+    def pages(how: str) -> int:
+        command = [sys.executable, "-c", PAGES, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+    assert pages("kept") < 100 < pages("as it is")
