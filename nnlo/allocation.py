@@ -1,8 +1,7 @@
 """Have the C library keep memory that is freed, for the next batch.
 
 By default glibc gives large pieces back to the system at once, and a page that comes anew has to be cleared first: a
-step of a network of 1.9 million parameters gets 15,000 such pages, which take a tenth of its time
-(`python benchmarks/allocation.py`).
+step of a network of 1.9 million parameters gets some 10,000 such pages (`python benchmarks/allocation.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +11,7 @@ import os
 from collections.abc import Mapping
 
 #: What users set where they want it otherwise.
-VARIABLES = (
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_MMAP_MAX_",
-    "GLIBC_TUNABLES",
-)
+VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 #: Larger pieces are given back all the same: glibc takes no larger threshold.

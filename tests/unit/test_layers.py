@@ -17,7 +17,7 @@ LAYERS = (
     ("algos",),
     ("comm", "data", "model"),
     ("training",),
-    ("threads", "roles", "callbacks"),
+    ("threads", "allocation", "roles", "callbacks"),
     ("manager",),
     ("optimize", "experiments"),
     ("cli", "manual", "excepthook", "drivers", "models"),
