@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.aside import Aside, ThreadTask
-from nnlo.comm.base import Channel, Effect, Main, Send, Source, Task, Transport, World
+from nnlo.comm.base import Channel, Main, Send, Source, Task, Transport, World
 from nnlo.comm.messages import Header
-from nnlo.comm.node import LONGEST_WAIT, SMALL, Node, channel_name
+from nnlo.comm.motion import Motion, MpiRequest, Poll
+from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SharedChannel
 from nnlo.errors import NnloError, OptionsError, ProtocolError
@@ -38,31 +39,6 @@ LAST_WORDS = 0.2
 TURN_TO_SPEAK, LONGEST_TURN = 0.4, 2.0
 #: Seconds that a launcher gets to end this rank: MPICH's Abort returns before it does.
 TIME_TO_DIE = 1.0
-
-
-class Poll(Effect[list[Source]]):
-    """Wait until a source is ready, giving the core away meanwhile."""
-
-    def __init__(self, transport: MpiTransport, sources: Sequence[Source], deadline: float | None) -> None:
-        self.transport, self.sources, self.deadline = transport, sources, deadline
-
-    def perform(self) -> list[Source]:
-        self.transport.progress()
-        return self._ready() or self._wait()
-
-    def _ready(self) -> list[Source]:
-        return [source for source in self.sources if source.ready]
-
-    def _wait(self) -> list[Source]:
-        transport, patience = self.transport, Patience(self.transport.spin)
-        rings = all(source.rings for source in self.sources)
-        while True:
-            left = None if self.deadline is None else self.deadline - transport.clock()
-            if left is not None and left <= 0:
-                return []
-            transport.motion.rest(patience, rings, left)
-            if ready := self._ready():
-                return ready
 
 
 def drive(coroutine: Any) -> Any:
@@ -91,8 +67,9 @@ class MpiWorld(World):
     def run(self, main: Main[T]) -> T | None:
         sharpen_timer()
         settle(self.comm.Ibarrier())
-        motion = Motion(node_of(self.comm, self.transport))
-        transport = MpiTransport(self.comm.Dup(), tuple(range(self.size)), self.spin, motion)
+        comm = self.comm.Dup()
+        motion = Motion(node_of(self.comm, self.transport), comm)
+        transport = MpiTransport(comm, tuple(range(self.size)), self.spin, motion)
         try:
             result: T = drive(main(transport))
         except BaseException as error:
@@ -177,53 +154,6 @@ def made_node(token: str, rank: int, peers: frozenset[int]) -> Node | None:
     return node
 
 
-class Motion:
-    """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock.
-
-    Those between ranks of one host go by its `node`.
-    """
-
-    def __init__(self, node: Node | None) -> None:
-        self.began, self.node = time.perf_counter(), node
-        self.channels: list[MpiChannel] = []
-        self.requests: list[MpiRequest] = []
-
-    @property
-    def active(self) -> list[MpiChannel | MpiRequest]:
-        """What MPI moves."""
-        return [*(channel for channel in self.channels if channel.posted), *self.requests]
-
-    def progress(self) -> None:
-        """Let what is under way move on."""
-        if self.node is not None:
-            self.node.wait(0)
-        self._test()
-
-    def _test(self) -> None:
-        active = self.active
-        if not active:
-            return
-        done = MPI.Request.Testsome([item.request for item in active])
-        for index in done or ():
-            active[index].complete()
-        if self.requests:
-            self.requests = [request for request in self.requests if not request.ready]
-
-    def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
-        """Sleep, then look: until there is something new where all of it `rings`, for `left` seconds at most."""
-        if self.node is None:
-            patience.pause()
-        elif rings and not self.active and not patience.spin:
-            self.node.wait(LONGEST_WAIT if left is None else min(left, LONGEST_WAIT))
-        else:
-            self.node.wait(patience.seconds())
-        self._test()
-
-    def close(self) -> None:
-        if self.node is not None:
-            self.node.close()
-
-
 class MpiTransport(Transport):
     """`name` of the group is the same on all its ranks."""
 
@@ -244,7 +174,7 @@ class MpiTransport(Transport):
         self._splits = 0
 
     def clock(self) -> float:
-        return time.perf_counter() - self.motion.began
+        return self.motion.clock()
 
     def storage(self, nbytes: int) -> Tensor:
         node = self.motion.node
@@ -270,7 +200,7 @@ class MpiTransport(Transport):
         return ThreadTask(future, rings=self.motion.node is not None)
 
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
-        return await Poll(self, sources, deadline)
+        return await Poll(self.motion, self.spin, sources, deadline)
 
     def progress(self) -> None:
         self.motion.progress()
@@ -323,20 +253,6 @@ class MpiTransport(Transport):
         for channel in self._channels:
             channel.request.Free()
         self.comm.Free()
-
-
-class MpiRequest(Send):
-    """A message that leaves, or a collective."""
-
-    def __init__(self, request: MPI.Request) -> None:
-        self.request, self._done = request, False
-
-    @property
-    def ready(self) -> bool:
-        return self._done
-
-    def complete(self) -> None:
-        self._done = True
 
 
 class MpiChannel(Channel):

@@ -1,0 +1,115 @@
+"""What one rank has under way over MPI and on its node, and how it waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from nnlo.comm.base import Effect, Send, Source
+from nnlo.comm.node import LONGEST_WAIT, Node
+from nnlo.comm.patience import Patience
+
+#: Seconds that a rank sleeps on its node at most where there are other hosts: MPI moves nothing by itself, and what
+#: this rank has handed to it, or is to pass on for others, may still lie there.
+LONGEST_AWAY = 0.01
+
+
+class UnderWay(Protocol):
+    """What MPI moves: `request` is an mpi4py request."""
+
+    request: Any
+    posted: bool
+
+    def complete(self) -> None:
+        """It has arrived, or left."""
+
+
+class MpiRequest(Send):
+    """A message that leaves, or a collective."""
+
+    def __init__(self, request: Any) -> None:
+        self.request, self.posted = request, True
+
+    @property
+    def ready(self) -> bool:
+        return not self.posted
+
+    def complete(self) -> None:
+        self.posted = False
+
+
+class Motion:
+    """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock.
+
+    Those between ranks of one host go by its `node`, all others by MPI, over `comm` and what was made of it.
+    """
+
+    def __init__(self, node: Node | None, comm: Any) -> None:
+        self.began, self.node, self._comm = time.perf_counter(), node, comm
+        self._goes_out = node is None or len(node.peers) < comm.size
+        self.longest = LONGEST_AWAY if self._goes_out else LONGEST_WAIT
+        self.channels: list[UnderWay] = []
+        self.requests: list[MpiRequest] = []
+
+    def clock(self) -> float:
+        return time.perf_counter() - self.began
+
+    @property
+    def active(self) -> list[UnderWay]:
+        """What MPI moves."""
+        return [*(channel for channel in self.channels if channel.posted), *self.requests]
+
+    def progress(self) -> None:
+        """Let what is under way move on."""
+        if self.node is not None:
+            self.node.wait(0)
+        self._test()
+
+    def _test(self) -> None:
+        active = self.active
+        if active:
+            done = active[0].request.Testsome([item.request for item in active])
+            for index in done or ():
+                active[index].complete()
+            self.requests = [request for request in self.requests if request.posted]
+        elif self._goes_out:
+            self._comm.Iprobe()
+
+    def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
+        """Sleep, then look: until there is something new where all of it `rings`, for `left` seconds at most."""
+        if self.node is None:
+            patience.pause()
+        elif rings and not self.active and not patience.spin:
+            self.node.wait(self.longest if left is None else min(left, self.longest))
+        else:
+            self.node.wait(patience.seconds())
+        self._test()
+
+    def close(self) -> None:
+        if self.node is not None:
+            self.node.close()
+
+
+class Poll(Effect[list[Source]]):
+    """Wait until a source is ready, giving the core away meanwhile; `spin` keeps it."""
+
+    def __init__(self, motion: Motion, spin: bool, sources: Sequence[Source], deadline: float | None) -> None:
+        self.motion, self.spin, self.sources, self.deadline = motion, spin, sources, deadline
+
+    def perform(self) -> list[Source]:
+        self.motion.progress()
+        return self._ready() or self._wait()
+
+    def _ready(self) -> list[Source]:
+        return [source for source in self.sources if source.ready]
+
+    def _wait(self) -> list[Source]:
+        patience, rings = Patience(self.spin), all(source.rings for source in self.sources)
+        while True:
+            left = None if self.deadline is None else self.deadline - self.motion.clock()
+            if left is not None and left <= 0:
+                return []
+            self.motion.rest(patience, rings, left)
+            if ready := self._ready():
+                return ready
