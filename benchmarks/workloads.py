@@ -37,7 +37,7 @@ class Workload:
     def flags(self) -> list[str]:
         """The same for `TrainingDriver`."""
         params = ",".join(f"{name}={value}" for name, value in self.params.items())
-        settings = ["--batch", str(BATCH), "--optimizer", "sgd", "--lr", str(RATE), "--epochs", str(self.epochs)]
+        settings = ["--batch", str(BATCH), "--epochs", str(self.epochs)]
         return ["--model", self.model, *(["--model-params", params] if params else []), *settings]
 
     def write(self, folder: Path) -> Path:

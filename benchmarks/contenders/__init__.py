@@ -1,1 +1,1 @@
-"""What nnlo is compared with: each module is a command that trains a workload once and prints a line of JSON."""
+"""What nnlo is compared with: each module is a command that trains a workload once and prints its seconds as JSON."""
