@@ -49,6 +49,7 @@ class Motion:
         self.began, self.node, self._comm = time.perf_counter(), node, comm
         self._goes_out = node is None or len(node.peers) < comm.size
         self.longest = LONGEST_AWAY if self._goes_out else LONGEST_WAIT
+        self.waits = False
         self.channels: list[UnderWay] = []
         self.requests: list[MpiRequest] = []
 
@@ -67,6 +68,8 @@ class Motion:
         self._test()
 
     def _test(self) -> None:
+        if not self.channels and not self.requests and not self._goes_out:
+            return
         active = self.active
         if active:
             done = active[0].request.Testsome([item.request for item in active])
@@ -86,6 +89,11 @@ class Motion:
             self.node.wait(patience.seconds())
         self._test()
 
+    def wake(self, *_: object) -> None:
+        """Something got ready on another thread."""
+        if self.waits and self.node is not None:
+            self.node.wake()
+
     def close(self) -> None:
         if self.node is not None:
             self.node.close()
@@ -99,17 +107,22 @@ class Poll(Effect[list[Source]]):
 
     def perform(self) -> list[Source]:
         self.motion.progress()
-        return self._ready() or self._wait()
+        if ready := self._ready():
+            return ready
+        self.motion.waits = True  # what gets ready from here on rings: it is looked for once more before the first rest
+        try:
+            return self._wait()
+        finally:
+            self.motion.waits = False
 
     def _ready(self) -> list[Source]:
         return [source for source in self.sources if source.ready]
 
     def _wait(self) -> list[Source]:
         patience, rings = Patience(self.spin), all(source.rings for source in self.sources)
-        while True:
+        while not (ready := self._ready()):
             left = None if self.deadline is None else self.deadline - self.motion.clock()
             if left is not None and left <= 0:
-                return []
+                break
             self.motion.rest(patience, rings, left)
-            if ready := self._ready():
-                return ready
+        return ready

@@ -196,7 +196,7 @@ class MpiTransport(Transport):
     def offload(self, work: Callable[[], T], name: str, samples: int = 0) -> Task[T]:
         future = self._aside.submit(self.trace.timed(work, name, samples), name)
         if self.motion.node is not None:
-            future.add_done_callback(self.motion.node.wake)
+            future.add_done_callback(self.motion.wake)
         return ThreadTask(future, rings=self.motion.node is not None)
 
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:

@@ -123,7 +123,7 @@ class Node:
             if hear:
                 hear()
 
-    def wake(self, *_: object) -> None:
+    def wake(self) -> None:
         """End a `wait`; for threads of this process."""
         with self._ringing:
             if not self._poll.closed:

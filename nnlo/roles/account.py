@@ -27,8 +27,10 @@ class Account:
             self._callbacks.on_train_batch_end(step, self._logs(arrived, lineages, clock))
 
     def _logs(self, arrived: Sequence[Arrived], lineages: Sequence[Lineage], clock: int) -> dict[str, Any]:
-        samples = sum(one.header.samples for one in arrived)
-        sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
+        samples, sums, staleness = arrived[0].header.samples, arrived[0].sums, lineages[0].delay
+        if len(arrived) > 1:
+            samples = sum(one.header.samples for one in arrived)
+            sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
+            staleness = max(lineage.delay for lineage in lineages)
         means = {name: total / samples for name, total in zip(self._recorder.metric_names, sums, strict=True)}
-        staleness = max(lineage.delay for lineage in lineages)
         return {"samples": clock, "epoch": clock / self._samples, "staleness": staleness, **means}

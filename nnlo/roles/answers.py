@@ -79,7 +79,7 @@ class Answers:
 
     def serve(self, clock: int, stopping: bool, pending: Container[int]) -> None:
         """Answer the parked workers that there is an answer for; those whose update is `pending` are heard too."""
-        if self._algorithm.synchronous and self._silent(pending):
+        if not self.parked or (self._algorithm.synchronous and self._silent(pending)):
             return
         self._clock, self._stopping = clock, stopping or self._dealer.finished
         outbox: Outbox = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnlo.algos import Lineage
-from nnlo.comm.base import Channel, Source, Transport
+from nnlo.comm.base import Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
@@ -42,8 +42,9 @@ class Master:
         tree, samples = job.topology.crew, setup.intake.samples
         wires = Wires(job.server, setup.layout, len(job.metric_names), tree.behind)
         self.links = links_of(transport, tree, wires)
-        self._link_to = dict(self.links)
-        self._link_of, workers = {link.channel: link for link in self.links.values()}, list(self.links)
+        self._link_to, self._heard = dict(self.links), dict.fromkeys(link.channel for link in self.links.values())
+        self._link_of: dict[Source, Link] = {link.channel: link for link in self.links.values()}
+        workers = list(self.links)
         place = job.place(0, len(workers), setup.layout, setup.groups)
         self.stepper = Stepper(transport.storage, wires, job.server, place)
         self._began, self._samples = transport.clock(), samples
@@ -80,12 +81,11 @@ class Master:
 
     async def run(self) -> None:
         """Serve until every worker has left."""
-        for channel in self._link_of:
-            channel.post()
+        for link in self._link_of.values():
+            link.channel.post()
         while self.links:
             began = self.transport.trace.now()
-            heard = dict.fromkeys(link.channel for link in self.links.values())
-            ready = await self.transport.wait([*heard, *self.milestones.sources()])
+            ready = await self.transport.wait([*self._heard, *self.milestones.sources()])
             self.transport.trace.add("idle", began)
             for source in ready:
                 await self.handle(source)
@@ -98,12 +98,12 @@ class Master:
 
     async def handle(self, source: Source) -> None:
         """Take in one message or one validation, then do what it allows."""
-        if not isinstance(source, Channel):
+        link = self._link_of.get(source)
+        if link is None:
             self.milestones.collect()
             return
-        link = self._link_of[source]
         self.take(link)
-        while step := self.next_step():
+        while self.pending and (step := self.next_step()):
             await self.apply(step)
             for peer in self.afterwards.keys() - self.pending.keys():
                 self.hear(peer, self.afterwards.pop(peer))
@@ -154,6 +154,7 @@ class Master:
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""
         self.links.pop(peer).leave(peer)
+        self._heard = dict.fromkeys(link.channel for link in self.links.values())
         self.strangers.discard(peer)
         self.afterwards.pop(peer, None)
         self.answers.drop(peer)
@@ -183,8 +184,8 @@ class Master:
             return
         arrived = [self.arrived(peer, header) for peer, header in headers.items()]
         before = self.clock
-        self.clock += sum(header.samples for header in headers.values())
-        self.batches += sum(header.count for header in headers.values())
+        for header in headers.values():
+            self.clock, self.batches = self.clock + header.samples, self.batches + header.count
         good = [one for one in arrived if self.judge.accepts(one, self.stepper)]
         if self.judge.failure:
             self.fail(self.judge.failure)

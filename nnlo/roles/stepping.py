@@ -58,8 +58,9 @@ class Stepper:
 
     def scale(self, factor: float) -> None:
         """The schedule's factor of the learning rate from now on."""
-        self.factor = factor
-        self._algorithm.scale(factor, self.state)
+        if factor != self.factor:
+            self.factor = factor
+            self._algorithm.scale(factor, self.state)
 
     def accepts(self, peer: int, header: Header) -> bool:
         """Whether the algorithm lets this update be applied now."""
@@ -74,7 +75,12 @@ class Stepper:
         arena = self.centre.writable()
         lineages = [lineage(self.version, one.peer, one.header) for one in arrived]
         parts = messages_of(arrived)
-        updates = [Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)]
+        if len(arrived) == 1:
+            updates = [Update(self._vector(0, arrived[0]), lineages[0])]
+        else:
+            updates = [
+                Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)
+            ]
         merged = self._algorithm.merge(updates, arena.vector, self.state)
         reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
         merge_buffers(arena, parts, 1.0 if self._algorithm.synchronous else len(arrived) / workers)
@@ -136,7 +142,7 @@ def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
 def joint(now: int, together: Sequence[Arrived]) -> Lineage:
     """That of a combined update: the first's, with the samples of all."""
     first = lineage(now, together[0].peer, together[0].header)
-    return first if len(together) == 1 else first._replace(samples=sum(one.header.samples for one in together))
+    return first._replace(samples=sum(one.header.samples for one in together))
 
 
 def merge_buffers(arena: Arena, parts: Sequence[Sequence[Arrived]], weight: float) -> None:
