@@ -250,12 +250,11 @@ class CollectiveAlgorithm(Algorithm):
 
 def mean(updates: Sequence[Update]) -> Tensor:
     """Their mean by samples, in the memory of the first."""
-    merged = updates[0].vector
+    merged, first = updates[0].vector, updates[0].lineage.samples
     if len(updates) > 1:
-        merged.mul_(updates[0].lineage.samples)
         for update in updates[1:]:
-            merged.add_(update.vector, alpha=update.lineage.samples)
-        merged.div_(sum(update.lineage.samples for update in updates))
+            merged.add_(update.vector, alpha=update.lineage.samples / first)
+        merged.mul_(first / sum(update.lineage.samples for update in updates))
     return merged
 
 

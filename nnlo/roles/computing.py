@@ -13,6 +13,7 @@ from nnlo.comm.base import Transport
 from nnlo.data.dealing import Range
 from nnlo.data.feed import Batch
 from nnlo.flat import Arena, Flat
+from nnlo.gradients import Gradients
 from nnlo.model import GradientStep, ScaledStep
 from nnlo.roles.prefetch import Prefetch
 from nnlo.roles.setup import Setup
@@ -47,8 +48,9 @@ class Computing:
     def __init__(
         self, transport: Transport, job: Job, setup: Setup, x: Tensor, gradient: Tensor, up: Arena, sums: Tensor
     ) -> None:
-        self._transport, self._gradient, self._sums = transport, gradient, sums
-        self.flat = Flat(setup.module, setup.layout, x, gradient, up.buffers)
+        self._transport, self._sums = transport, sums
+        self.flat = Flat(setup.module, setup.layout, x, up.buffers)
+        self._gradients = Gradients(setup.module, setup.layout, gradient)
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
         self._kept = up.buffers.clone()
@@ -64,6 +66,7 @@ class Computing:
 
     async def end(self) -> None:
         """There is no more to compute."""
+        self._gradients.close()
 
     async def one(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
         """The gradient of one batch."""
@@ -92,7 +95,8 @@ class Computing:
         self.flat.buffers.copy_(self._kept)
 
     def _compute(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
-        self._gradient.zero_()
+        self._gradients.begin()
         before(batch.samples)
         self._step(batch.x, batch.y, self._sums)
+        self._gradients.end()
         after(batch.samples)

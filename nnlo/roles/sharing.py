@@ -50,12 +50,13 @@ class Sharing(Computing):
         """This rank's part of the gradient, sums and buffers of a batch of `samples`."""
         rows = self._team.part(batch.samples)
         own = rows.stop - rows.start
-        self._gradient.zero_()
+        self._gradients.begin()
         self._tally.zero_()
         if own:
             x, y = (each(value, lambda tensor: tensor[rows]) for value in (batch.x, batch.y))
             self._step(x, y, self._tally[1:])
-            self._gradient.mul_(own / samples)
+        self._gradients.end()
+        self._gradients.vector.mul_(own / samples)
         self._tally[0] = own
         self.flat.gather(self._counters)
         self._buffers.mul_(own / samples)
@@ -63,7 +64,7 @@ class Sharing(Computing):
     async def add_up(self) -> None:
         """All parts together, on every rank of the team."""
         began = self._transport.trace.now()
-        memories = (self._gradient, self._tally, self._buffers)
+        memories = (self._gradients.vector, self._tally, self._buffers)
         await self._team.add_up([memory for memory in memories if memory.numel()])
         self._transport.trace.add("team wait", began)
 
@@ -100,6 +101,7 @@ class Lead(Sharing):
 
     async def end(self) -> None:
         await self._tell(Kind.STOP)
+        await super().end()
 
     async def _tell(self, kind: Kind, flags: int = Flag.NONE, samples: int = 0) -> None:
         """What the members are to do, and all that was dealt since they heard last."""
@@ -134,6 +136,7 @@ class Member(Sharing):
             if header.count:
                 self.add(Range(header.epoch, header.first, header.count))
             if header.kind is Kind.STOP:
+                await self.end()
                 return
             if header.kind is Kind.UPDATE:
                 await self._batch(header)

@@ -64,7 +64,7 @@ class Snapshot:
 
         buffers = sum(slot.size for slot in layout.buffers)
         self.module = module
-        self._flat = Flat(module, layout, memory(layout.numel), None, memory(buffers))
+        self._flat = Flat(module, layout, memory(layout.numel), memory(buffers))
 
     def put(self, arena: Arena) -> None:
         """Copy the module's weights and buffers into an arena."""

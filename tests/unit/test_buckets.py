@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nnlo.comm.base import Source
 from nnlo.errors import TrainingError
 from nnlo.flat import Flat, Layout
+from nnlo.gradients import Gradients
 from nnlo.roles.buckets import Buckets, runs_of
 
 FLOAT = 4
@@ -34,7 +35,8 @@ class Rank:
     def __init__(self, module: nn.Module, nbytes: int = 1) -> None:
         self.module, layout = module, Layout.of(module)
         self.gradient, self.buffers = torch.zeros(layout.numel), torch.zeros(1)
-        Flat(module, layout, torch.zeros(layout.numel), self.gradient, self.buffers)
+        Flat(module, layout, torch.zeros(layout.numel), self.buffers)
+        Gradients(module, layout, self.gradient)
         self.diary: list[str] = []
         self.started: list[Started] = []
         self.names = {slot.offset: slot.name for slot in layout.parameters}

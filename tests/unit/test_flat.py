@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nnlo.errors import OptionsError
 from nnlo.flat import ALIGNMENT, HEADER_BYTES, Arena, Flat, Layout, Slot
+from nnlo.gradients import Gradients
 
 
 def storage(nbytes: int) -> Tensor:
@@ -26,7 +27,9 @@ def flat(module: nn.Module) -> tuple[Flat, Arena, Arena]:
     """The module with its weights in the first arena, gradients and buffers in the second."""
     layout = Layout.of(module)
     down, up = arena(layout), arena(layout)
-    return Flat(module, layout, down.vector, up.vector, up.buffers), down, up
+    whole = Flat(module, layout, down.vector, up.buffers)
+    Gradients(module, layout, up.vector)
+    return whole, down, up
 
 
 class Tied(nn.Module):
@@ -207,7 +210,7 @@ def test_integer_buffers_of_other_types_come_back_as_they_were() -> None:
 def test_without_gradient_memory_none_is_given() -> None:
     module = nn.Linear(2, 2)
     layout = Layout.of(module)
-    Flat(module, layout, torch.zeros(6), None, torch.zeros(0))
+    Flat(module, layout, torch.zeros(6), torch.zeros(0))
     assert module.weight.grad is None
 
 
@@ -237,12 +240,12 @@ def test_any_module_goes_through_the_bytes_of_an_arena(
     source, target = (Made(parameters, buffers, counters) for _ in range(2))
     layout = Layout.of(source)
     sent = arena(layout, sums)
-    out = Flat(source, layout, sent.vector, None, sent.buffers)
+    out = Flat(source, layout, sent.vector, sent.buffers)
     out.gather(sent.counters)
     sent.sums.copy_(torch.arange(sums) + 0.25)
     received = Arena(layout, sums, sent.storage.clone())
     mine = arena(layout, sums)
-    Flat(target, layout, mine.vector, None, mine.buffers).load(received.vector, received.buffers, received.counters)
+    Flat(target, layout, mine.vector, mine.buffers).load(received.vector, received.buffers, received.counters)
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value), name
     assert received.sums.tolist() == [k + 0.25 for k in range(sums)]

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("errors", "options", "registry", "version", "logs", "launcher"),
-    ("flat", "optim", "compress", "topology"),
+    ("flat", "gradients", "optim", "compress", "topology"),
     ("algos",),
     ("comm", "data", "model"),
     ("training",),

@@ -74,7 +74,7 @@ def in_an_arena(module: nn.Module) -> nn.Module:
     layout = Layout.of(module)
     arena = torch.zeros(100_000)
     buffers = sum(slot.size for slot in layout.buffers)
-    Flat(module, layout, arena[100 : 100 + layout.numel], None, arena[5000 : 5000 + buffers])
+    Flat(module, layout, arena[100 : 100 + layout.numel], arena[5000 : 5000 + buffers])
     return module
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.flat import Flat, Layout
+from nnlo.gradients import Gradients
 from nnlo.training import weight_files
 from nnlo.training.atomic import replacing
 from nnlo.training.files import OutputFiles, Wanted, time_stamp, write_history
@@ -48,7 +49,8 @@ def trained(flat: bool) -> Everything:
         arena = torch.zeros(10_000)
         vector, gradient = arena[100 : 100 + layout.numel], arena[2000 : 2000 + layout.numel]
         count = sum(slot.size for slot in layout.buffers)
-        Flat(module, layout, vector, gradient, arena[5000 : 5000 + count])
+        Flat(module, layout, vector, arena[5000 : 5000 + count])
+        Gradients(module, layout, gradient)
     with torch.no_grad():
         for value in (*module.parameters(), *module.buffers()):
             value.add_(torch.ones_like(value) * 2)
