@@ -25,6 +25,19 @@ def fair_threads(rank: int, places: Sequence[Place], masters: Collection[int] = 
     return max(1, int(sum(1 / sum(core in others for others in beside) for core in cores) + 1e-9))
 
 
+def about_binding(rank: int, places: Sequence[Place], masters: Collection[int], cores: int) -> str | None:
+    """What the first rank of a host says where its workers are held to fewer of its `cores` than there are of them."""
+    host = places[rank][0]
+    here = [other for other, (name, _) in enumerate(places) if name == host]
+    workers, allowed = [other for other in here if other not in masters], {c for o in here for c in places[o][1]}
+    if rank != here[0] or len(allowed) >= min(len(workers), cores):
+        return None
+    return (
+        f"{len(workers)} workers on {host} share {len(allowed)} of its {cores} cores: start them with "
+        "mpirun --bind-to none (Open MPI), mpirun -bind-to none (MPICH) or srun --cpu-bind=none, or ask for more cores"
+    )
+
+
 def set_threads(rank: int, places: Sequence[Place], masters: Collection[int]) -> int:
     """Tell torch; OMP_NUM_THREADS wins."""
     if not os.environ.get("OMP_NUM_THREADS", "").isdigit():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,7 +30,7 @@ from nnlo.roles.relay import Relay
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.sharing import Member
 from nnlo.roles.worker import Worker
-from nnlo.threads import Place, own_place, set_threads
+from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.export import Exports
@@ -96,6 +97,8 @@ class Run:
         if isinstance(self._manager.world, VirtualWorld):
             return torch.get_num_threads()
         masters = [node.rank for node in self._manager.job.topology.nodes if not node.worker]
+        if warning := about_binding(transport.rank, places, masters, os.cpu_count() or 1):
+            LOG.warning(warning, extra={"rank": transport.id})
         return set_threads(transport.rank, places, masters)
 
     def _check_callbacks(self, setup: Setup) -> None:

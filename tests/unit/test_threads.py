@@ -6,7 +6,7 @@ import pytest
 
 from nnlo.errors import OptionsError
 from nnlo.launcher import SIZE_VARIABLES, check_alone
-from nnlo.threads import Place, fair_threads
+from nnlo.threads import Place, about_binding, fair_threads
 
 ALL = list(range(4))
 
@@ -41,3 +41,26 @@ def test_several_processes_of_which_mpi_sees_one_are_refused(name: str, monkeypa
     monkeypatch.setenv(name, "3")
     with pytest.raises(OptionsError, match=r"3 processes were started.*--mpi=pmi2"):
         check_alone()
+
+
+@pytest.mark.parametrize(
+    ("places", "cores", "said"),
+    [
+        ([("a", [0])] * 3, 4, "2 workers on a share 1 of its 4 cores: "),
+        ([("a", [0, 1]), ("a", [0, 1]), ("a", [0, 1]), ("a", [1])], 8, "3 workers on a share 2 of its 8 cores: "),
+        ([("a", [0, 1])] * 6, 2, None),  # more workers than cores, and they may use all of them
+        ([("a", [rank]) for rank in range(4)], 4, None),  # each its own
+        ([("a", [0]), ("a", [0]), ("b", [0])], 4, None),  # one worker each
+    ],
+)
+def test_workers_that_are_held_to_too_few_cores_are_told_of(places: list[Place], cores: int, said: str | None) -> None:
+    warning = about_binding(0, places, (0,), cores)
+    assert warning is None if said is None else warning is not None and warning.startswith(said)
+    assert about_binding(1, places, (0,), cores) is None, "one rank a host says it"
+
+
+def test_the_first_rank_of_every_host_tells() -> None:
+    places = [("a", [0, 1]), ("a", [0, 1]), ("b", [3]), ("b", [3])]
+    assert about_binding(0, places, (0,), 4) is None
+    assert (about_binding(2, places, (0,), 4) or "").startswith("2 workers on b share 1 of its 4 cores")
+    assert about_binding(3, places, (0,), 4) is None
