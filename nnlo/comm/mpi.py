@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from nnlo.comm.motion import Motion, MpiRequest, Poll
 from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SharedChannel
+from nnlo.comm.shared_group import SharedGroup
 from nnlo.errors import NnloError, OptionsError, ProtocolError
 from nnlo.logs import note_error
 
@@ -212,13 +214,25 @@ class MpiTransport(Transport):
         self.motion.requests.append(MpiRequest(request))
         return self.motion.requests[-1]
 
+    @cached_property
+    def _shared(self) -> SharedGroup | None:
+        """The same group by shared memory, where all of it is on this rank's node."""
+        node = self.motion.node
+        return SharedGroup(node, self.peers, self.name) if node and node.peers.issuperset(self.peers) else None
+
     def allreduce(self, memory: Tensor) -> Source:
+        if self._shared:
+            return self._shared.allreduce(memory)
         return self._under_way(self.comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
 
     def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
+        if self._shared:
+            return self._shared.gather_all(mine, everyone)
         return self._under_way(self.comm.Iallgather(mine.numpy(), everyone.numpy()))
 
     def broadcast(self, memory: Tensor, root: int) -> Source:
+        if self._shared:
+            return self._shared.broadcast(memory, root)
         return self._under_way(self.comm.Ibcast(memory.numpy(), root))
 
     async def allgather(self, data: bytes) -> list[bytes]:

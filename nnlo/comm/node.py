@@ -25,7 +25,7 @@ from nnlo.errors import ProtocolError
 
 #: What is said on a socket: of what kind, on which channel, which segment, where in it and how many bytes.
 RING = struct.Struct("<BQQQQ")
-OPEN, INLINE, IN_PLACE, ELSEWHERE = range(4)
+OPEN, INLINE, IN_PLACE, ELSEWHERE, SHOWN, SUMMED = range(6)
 GREETING = struct.Struct("<I")
 #: Seconds that a rank has to say who it is.
 GREETING_TIME = 1.0
@@ -212,6 +212,10 @@ class Node:
         found = self.segments.find(memory)
         assert found is not None
         self.link(peer).say(RING.pack(OPEN, name, found[0].number, 0, nbytes), found[0])
+        self.listen(name, inbox)
+
+    def listen(self, name: int, inbox: Inbox) -> None:
+        """What is said under this name is for this inbox, also what was said before."""
         self._inboxes[name] = inbox
         for what in self._early.pop(name, []):
             what(inbox)
@@ -237,6 +241,8 @@ def tell(link: Link, kind: int, words: bytes, number: int, start: int, nbytes: i
         inbox.opened(link.segments[number][:nbytes])
     elif kind == ELSEWHERE:
         inbox.rung(kind, link.segments[number][start : start + nbytes], nbytes)
+    elif kind in (SHOWN, SUMMED):
+        inbox.rung(kind, link.segments[number][start:], nbytes)
     else:
         inbox.rung(kind, np.frombuffer(words, np.uint8)[RING.size :], nbytes)
 
@@ -250,5 +256,13 @@ def user_of(connection: socket.socket) -> int:
 
 def channel_name(group: tuple[object, ...], low: int, high: int, tag: int) -> int:
     """The same on both ends: of a group of ranks, two of them and a tag."""
-    text = repr((group, low, high, tag)).encode()
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
+    return hashed(group, low, high, tag)
+
+
+def collective_name(group: tuple[object, ...], rank: int) -> int:
+    """What one rank of a group says about the group's collectives, the same on all its ranks."""
+    return hashed(group, "collectives", rank)
+
+
+def hashed(*parts: object) -> int:
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "little")

@@ -54,8 +54,9 @@ class Rounds:
         nbytes = snapshot_bytes(setup, job, workers.size)
         self.up = Arena(layout, workers.size * record_size(sums), transport.storage(nbytes + REPORT_BYTES))
         self.round = Round(workers, sums, self.up.sums)
-        self.x, self.gradient = self.up.vector, torch.zeros(layout.numel, dtype=layout.dtype)
-        self.update = self.gradient if self.algorithm.gradient_is_update else torch.zeros_like(self.gradient)
+        self.x = self.up.vector
+        self.gradient = self.vector()
+        self.update = self.gradient if self.algorithm.gradient_is_update else self.vector()
         self.sums = torch.zeros(sums, dtype=torch.float64)
         self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.sums)
         place = job.place(workers.rank + 1, workers.size, layout, setup.groups)
@@ -71,6 +72,10 @@ class Rounds:
         self.factor, self.flags = 1.0, Flag.NONE
         self.bad_in_a_row, self.hopeless = 0, False
         self.channel: Channel | None = None
+
+    def vector(self) -> Tensor:
+        """Memory of the transport's, of the weights' type and shape: what lies there is summed without a copy."""
+        return self.workers.storage(self.x.nbytes).view(self.x.dtype)
 
     def buckets(self, setup: Setup) -> Buckets | None:
         """Parts of the gradient that are reduced early, where that can be.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.node import GREETING, Node, channel_name
+from nnlo.comm.segments import Bytes
 from nnlo.errors import ProtocolError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no memfd_create")
@@ -23,10 +24,10 @@ class Box:
     """Keeps what the node tells."""
 
     def __init__(self) -> None:
-        self.memory: Tensor | None = None
+        self.memory: Bytes | None = None
         self.messages: list[tuple[int, bytes | Tensor, int]] = []
 
-    def opened(self, memory: Tensor) -> None:
+    def opened(self, memory: Bytes) -> None:
         self.memory = memory
 
     def rung(self, kind: int, payload: bytes | Tensor, nbytes: int) -> None:
@@ -70,7 +71,7 @@ def knock(node: Node, words: bytes) -> bool:
 def test_ends_of_a_channel_see_each_others_memory(nodes: tuple[Node, Node]) -> None:
     first, second = opened(nodes)
     assert first.memory is not None and second.memory is not None
-    assert first.memory.eq(1).all() and second.memory.eq(2).all()
+    assert (first.memory == 1).all() and (second.memory == 2).all()
 
 
 def test_a_channel_is_opened_once(nodes: tuple[Node, Node]) -> None:
