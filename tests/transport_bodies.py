@@ -391,6 +391,66 @@ async def the_clock_never_goes_back(transport: Transport) -> None:
     assert group is not None and group.clock() >= seen[-1]
 
 
+def memory_of(transport: Transport, values: torch.Tensor, shared: bool) -> torch.Tensor:
+    """The same values in memory of the transport's, behind other bytes there, or in torch's."""
+    if not shared:
+        return values.clone()
+    room = transport.storage(64 + values.nbytes)
+    return room[64 : 64 + values.nbytes].view(values.dtype).view(values.shape).copy_(values)
+
+
+async def sums_are_the_same_bits_everywhere(transport: Transport) -> None:
+    """Of vectors shorter and longer than the group, many at a time, and done in whatever order they are waited for."""
+    lengths, kinds = (1, 2, 7, 33, 100_003), (torch.float32, torch.float64)
+    parts = [(n, kind, shared) for n in lengths for kind in kinds for shared in (True, False)]
+    for _ in range(2):
+        vectors = [torch.arange(n, dtype=kind) * 2.0**transport.rank for n, kind, _ in parts]
+        memories = [memory_of(transport, v, shared) for v, (_, _, shared) in zip(vectors, parts, strict=True)]
+        under_way = [transport.allreduce(memory) for memory in memories]
+        for source in reversed(under_way):
+            while not source.ready:
+                await transport.wait([source])
+        for (n, kind, _), memory in zip(parts, memories, strict=True):
+            assert torch.equal(memory, torch.arange(n, dtype=kind) * (2.0**transport.size - 1))
+
+
+async def memory_that_was_summed_may_change_at_once(transport: Transport) -> None:
+    """Nobody reads it any more."""
+    memory = memory_of(transport, torch.zeros(4096), True)
+    for turn in range(20):
+        memory.fill_(float(turn + transport.rank))
+        source = transport.allreduce(memory)
+        while not source.ready:
+            await transport.wait([source])
+        wanted = turn * transport.size + sum(range(transport.size))
+        assert memory.eq(wanted).all(), turn
+
+
+async def all_get_every_row_and_what_one_has(transport: Transport) -> None:
+    for turn in range(5):
+        mine = torch.full((3,), 10.0 * transport.rank + turn, dtype=torch.float64)
+        everyone = torch.zeros(transport.size, 3, dtype=torch.float64)
+        word = torch.full((2,), float(transport.rank + turn))
+        root = turn % transport.size
+        under_way = [transport.gather_all(mine, everyone), transport.broadcast(word, root)]
+        for source in under_way:
+            while not source.ready:
+                await transport.wait([source])
+        assert everyone[:, 0].tolist() == [10.0 * rank + turn for rank in range(transport.size)]
+        assert word.tolist() == [float(root + turn)] * 2
+
+
+async def groups_sum_among_themselves(transport: Transport) -> None:
+    group = await transport.split(transport.rank % 2)
+    assert group is not None
+    memories = [torch.ones(5) for _ in range(2)]
+    under_way = [group.allreduce(memories[0]), transport.allreduce(memories[1])]
+    for source in under_way:
+        while not source.ready:
+            await transport.wait([source])
+    assert memories[0].eq(group.size).all() and memories[1].eq(transport.size).all()
+
+
 BODIES: list[Body] = [
     allgather_gives_everyones_bytes_in_order,
     ranks_know_where_they_are,
@@ -401,6 +461,10 @@ BODIES: list[Body] = [
     a_message_touches_its_own_bytes_alone,
     tags_keep_messages_apart,
     a_star_asks_and_answers,
+    sums_are_the_same_bits_everywhere,
+    memory_that_was_summed_may_change_at_once,
+    all_get_every_row_and_what_one_has,
+    groups_sum_among_themselves,
     slots_carry_messages,
     messages_outlive_their_memory,
     wait_gives_up_at_its_deadline,

@@ -60,7 +60,7 @@ class Segments:
         """The segment that `memory` lies in, and where; None for memory from elsewhere."""
         start = memory.untyped_storage().data_ptr()
         segment = self._at.get(start)
-        return None if segment is None else (segment, memory.data_ptr() - start)
+        return None if segment is None else (segment, int(memory.storage_offset()) * memory.element_size())
 
 
 def mapped(descriptor: int) -> Bytes:

@@ -108,3 +108,19 @@ def body_work_aside_runs_on_another_thread_while_messages_come(comm: MPI.Intraco
 
 def body_a_waiting_rank_gives_its_core_away(comm: MPI.Intracomm) -> None:
     run(comm, bodies.a_waiting_rank_gives_its_core_away)
+
+
+def body_sums_are_the_same_bits_everywhere(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.sums_are_the_same_bits_everywhere)
+
+
+def body_memory_that_was_summed_may_change_at_once(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.memory_that_was_summed_may_change_at_once)
+
+
+def body_all_get_every_row_and_what_one_has(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.all_get_every_row_and_what_one_has)
+
+
+def body_groups_sum_among_themselves(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.groups_sum_among_themselves)
