@@ -1,6 +1,6 @@
 """What --timeline and --monitor cost: of one span in nanoseconds, of a training in CPU time and in samples/s.
 
-    python benchmarks/timeline.py --source ../shared/data/mnist --rounds 5
+    python benchmarks/timeline.py --rounds 5
 
 Trains without, with --timeline and with --monitor 1 in turns: in this process by the CPU time of the training, which
 depends less on what else the machine does, and over mpirun by wall time.
@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 from paired import interleaved, report
-from train import nnlo
+from throughput import SGD, nnlo
+from workloads import WORKLOADS
 
 from nnlo import Algo, Callback, H5Data, ModelPytorch, MPIManager
 from nnlo.comm.trace import Recording, Trace
-from nnlo.data.prepare import prepare
 
 CALLS = 200_000
-FLAGS: dict[str, list[str]] = {"neither": [], "--timeline": ["--timeline"], "--monitor 1": ["--monitor", "1"]}
+FLAGS = {"neither": "", "--timeline": "--timeline", "--monitor 1": "--monitor 1"}
 OPTIONS: dict[str, dict[str, Any]] = {"neither": {}, "--timeline": {"timeline": True}, "--monitor 1": {"monitor": 1.0}}
 
 
@@ -65,19 +65,20 @@ def in_one_process(train_list: Path, epochs: int, **options: Any) -> dict[str, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, help="folder of MNIST's IDX files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for JSON files of all figures")
     arguments = parser.parse_args()
-    train_list = prepare("mnist", source=arguments.source).train_list
     on, off = span_seconds(Recording(time.perf_counter)), span_seconds(Trace())
     print(f"a span: {1e9 * on:.0f} ns with --timeline, {1e9 * off:.0f} ns without", flush=True)
-    here = {name: partial(in_one_process, train_list, arguments.epochs, **given) for name, given in OPTIONS.items()}
-    real = {name: partial(nnlo, train_list, 2, arguments.epochs, given) for name, given in FLAGS.items()}
-    for contenders, key in ((here, "samples_per_cpu_second"), (real, "samples_per_second")):
-        out = arguments.out / f"{key}.json" if arguments.out else None
-        report(interleaved(contenders, arguments.rounds), "neither", key, out)
+    with tempfile.TemporaryDirectory() as folder:
+        mnist = WORKLOADS["mnist"]
+        train_list = mnist.write(Path(folder))
+        here = {name: partial(in_one_process, train_list, arguments.epochs, **given) for name, given in OPTIONS.items()}
+        real = {name: partial(nnlo, mnist, train_list, f"{SGD} {given}", 2) for name, given in FLAGS.items()}
+        for contenders, key in ((here, "samples_per_cpu_second"), (real, "samples_per_second")):
+            out = arguments.out / f"{key}.json" if arguments.out else None
+            report(interleaved(contenders, arguments.rounds), "neither", key, out)
 
 
 if __name__ == "__main__":
