@@ -22,7 +22,7 @@ from nnlo.comm.segments import Bytes
 from nnlo.errors import ProtocolError
 from nnlo.flat import ALIGNMENT
 
-#: A message names a collective and, in the higher bits, how many its sender has finished.
+#: A message names a collective and, in the higher bits, how many its sender has finished, all of them from the first on.
 NUMBER_BITS = 32
 NUMBER = (1 << NUMBER_BITS) - 1
 
@@ -47,7 +47,7 @@ class SharedGroup:
         self.node, self.size, self.rank = node, len(peers), peers.index(node.rank)
         self._name = collective_name(name, node.rank)
         self._links = [node.link(peer) for peer in peers if peer != node.rank]
-        self._started = self._finished = 0
+        self._started = 0
         self._under_way: dict[int, Collective] = {}
         self._shown: defaultdict[int, dict[tuple[int, int], Bytes]] = defaultdict(dict)
         self._finished_by = [0] * self.size
@@ -74,7 +74,7 @@ class SharedGroup:
         return collective
 
     def heard(self, place: int, kind: int, memory: Bytes, number: int, finished: int) -> None:
-        """Rank `place` shows memory that belongs to a collective, and has finished so many."""
+        """Rank `place` shows memory that belongs to a collective, and has finished all before number `finished`."""
         self._shown[number][kind, place] = memory
         self._finished_by[place] = finished
         if number in self._under_way:
@@ -85,7 +85,11 @@ class SharedGroup:
         if collective.ready:
             del self._under_way[collective.number]
             self._shown.pop(collective.number, None)
-            self._finished += 1
+
+    @property
+    def _finished(self) -> int:
+        """How many are done before the first that is not: later ones may be done sooner."""
+        return min(self._under_way, default=self._started)
 
     def shown(self, kind: int, number: int) -> dict[int, Bytes]:
         """What others have shown of a collective, by their places."""
@@ -223,7 +227,7 @@ def like(memory: Bytes, tensor: Tensor) -> Tensor:
 
 
 def slices(count: int, ranks: int) -> list[tuple[int, int]]:
-    """Nearly equal parts of so many elements, each but the last a whole number of cache lines of the widest type."""
+    """Nearly equal parts of so many elements; none begins within what is a cache line of float32."""
     line = ALIGNMENT // torch.float32.itemsize
     ends = [min(count, -(-count * place // ranks // line) * line) for place in range(ranks)] + [count]
     return list(pairwise(ends))
