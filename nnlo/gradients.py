@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nnlo.flat import Layout
 
-#: Elements from which on a copy costs less than a Python call does.
+#: Elements from which on the pass that is saved takes longer than a call of Python.
 LARGE = 1 << 16
 
 

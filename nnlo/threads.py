@@ -29,7 +29,8 @@ def about_binding(rank: int, places: Sequence[Place], masters: Collection[int], 
     """What the first rank of a host says where its workers are held to fewer of its `cores` than there are of them."""
     host = places[rank][0]
     here = [other for other, (name, _) in enumerate(places) if name == host]
-    workers, allowed = [other for other in here if other not in masters], {c for o in here for c in places[o][1]}
+    workers = [other for other in here if other not in masters]
+    allowed = set().union(*(places[other][1] for other in here))
     if rank != here[0] or len(allowed) >= min(len(workers), cores):
         return None
     return (

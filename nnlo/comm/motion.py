@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from nnlo.comm.base import Effect, Send, Source
-from nnlo.comm.node import LONGEST_WAIT, Node
+from nnlo.comm.node import LONGEST_AWAY, LONGEST_WAIT, Node
 from nnlo.comm.patience import Patience
-
-#: Seconds that a rank sleeps on its node at most where there are other hosts: MPI moves nothing by itself, and what
-#: this rank has handed to it, or is to pass on for others, may still lie there.
-LONGEST_AWAY = 0.01
 
 
 class UnderWay(Protocol):
@@ -60,6 +56,11 @@ class Motion:
     def active(self) -> list[UnderWay]:
         """What MPI moves."""
         return [*(channel for channel in self.channels if channel.posted), *self.requests]
+
+    def begin(self, request: Any) -> MpiRequest:
+        """A message that leaves or a collective, an mpi4py request, is under way from now on."""
+        self.requests.append(MpiRequest(request))
+        return self.requests[-1]
 
     def progress(self) -> None:
         """Let what is under way move on."""

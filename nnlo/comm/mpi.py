@@ -17,7 +17,7 @@ from torch import Tensor
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Channel, Main, Send, Source, Task, Transport, World
 from nnlo.comm.messages import Header
-from nnlo.comm.motion import Motion, MpiRequest, Poll
+from nnlo.comm.motion import Motion, Poll
 from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SharedChannel
@@ -208,32 +208,24 @@ class MpiTransport(Transport):
         self.motion.progress()
 
     def start_send(self, memory: Any, peer: int, tag: int) -> Send:
-        return self._under_way(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
-
-    def _under_way(self, request: MPI.Request) -> MpiRequest:
-        self.motion.requests.append(MpiRequest(request))
-        return self.motion.requests[-1]
+        return self.motion.begin(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
 
     @cached_property
-    def _shared(self) -> SharedGroup | None:
-        """The same group by shared memory, where all of it is on this rank's node."""
+    def _collectives(self) -> SharedGroup | MpiGroup:
+        """By shared memory where the whole group is on this rank's node."""
         node = self.motion.node
-        return SharedGroup(node, self.peers, self.name) if node and node.peers.issuperset(self.peers) else None
+        if node is not None and node.peers.issuperset(self.peers):
+            return SharedGroup(node, self.peers, self.name)
+        return MpiGroup(self.comm, self.motion)
 
     def allreduce(self, memory: Tensor) -> Source:
-        if self._shared:
-            return self._shared.allreduce(memory)
-        return self._under_way(self.comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
+        return self._collectives.allreduce(memory)
 
     def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
-        if self._shared:
-            return self._shared.gather_all(mine, everyone)
-        return self._under_way(self.comm.Iallgather(mine.numpy(), everyone.numpy()))
+        return self._collectives.gather_all(mine, everyone)
 
     def broadcast(self, memory: Tensor, root: int) -> Source:
-        if self._shared:
-            return self._shared.broadcast(memory, root)
-        return self._under_way(self.comm.Ibcast(memory.numpy(), root))
+        return self._collectives.broadcast(memory, root)
 
     async def allgather(self, data: bytes) -> list[bytes]:
         sizes = np.empty(self.size, dtype=np.int64)
@@ -267,6 +259,22 @@ class MpiTransport(Transport):
         for channel in self._channels:
             channel.request.Free()
         self.comm.Free()
+
+
+class MpiGroup:
+    """The collectives of a communicator."""
+
+    def __init__(self, comm: MPI.Intracomm, motion: Motion) -> None:
+        self._comm, self._motion = comm, motion
+
+    def allreduce(self, memory: Tensor) -> Source:
+        return self._motion.begin(self._comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
+
+    def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
+        return self._motion.begin(self._comm.Iallgather(mine.numpy(), everyone.numpy()))
+
+    def broadcast(self, memory: Tensor, root: int) -> Source:
+        return self._motion.begin(self._comm.Ibcast(memory.numpy(), root))
 
 
 class MpiChannel(Channel):

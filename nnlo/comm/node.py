@@ -39,6 +39,9 @@ ROOM = RING.size + SMALL
 BACKLOG = 512
 #: Seconds that a rank sleeps at most before it looks again: a signal may come just before it falls asleep.
 LONGEST_WAIT = 1.0
+#: The same where there are other hosts: MPI moves nothing by itself, and what this rank has handed to it, or is to pass
+#: on for others, may still lie there.
+LONGEST_AWAY = 0.01
 #: Shorter sleeps, in seconds, end on time to the microsecond.
 SHORT = 0.01
 #: What select() takes is below this.

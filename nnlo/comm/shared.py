@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nnlo.comm.base import Channel, Send, Transport
 from nnlo.comm.messages import Header
-from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, RING, SMALL, Node
+from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, LONGEST_AWAY, RING, SMALL, Node
 from nnlo.comm.segments import Bytes
 from nnlo.errors import ProtocolError
 from nnlo.flat import ALIGNMENT, HEADER_BYTES, aligned
@@ -27,8 +27,6 @@ from nnlo.flat import ALIGNMENT, HEADER_BYTES, aligned
 #: Bytes behind an inbox for its counts, on a cache line of their own.
 COUNTS_BYTES = ALIGNMENT
 ROOMS, COPIED = 0, 1
-#: Seconds between two looks of a rank that waits for the other end to be opened: others may wait for it meanwhile.
-SHORT_WAIT = 0.01
 
 Message: TypeAlias = "tuple[int, Bytes, int]"
 
@@ -133,7 +131,7 @@ class SharedChannel(Channel):
     def slot(self, nbytes: int) -> Tensor:
         self._in_place = True
         while self._theirs is None:
-            self._node.wait(SHORT_WAIT)
+            self._node.wait(LONGEST_AWAY)
             self._progress()
         return self._theirs[:nbytes]
 

@@ -22,7 +22,7 @@ from nnlo.comm.segments import Bytes
 from nnlo.errors import ProtocolError
 from nnlo.flat import ALIGNMENT
 
-#: A message names a collective and, in the higher bits, how many its sender has finished, all of them from the first on.
+#: A message names a collective and, in the higher bits, how many its sender has finished from the first on.
 NUMBER_BITS = 32
 NUMBER = (1 << NUMBER_BITS) - 1
 

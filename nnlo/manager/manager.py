@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from nnlo.allocation import keep_freed_memory
 from nnlo.comm.base import TRANSPORTS, WAITS, World
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
@@ -155,6 +156,7 @@ class MPIManager:
         """
         atexit.unregister(self._check_left)
         self.stop_training, self.stop_reason = False, None
+        keep_freed_memory()
         with self.observation:
             self.history = self.world.run(Run(self).train)
         return self.history

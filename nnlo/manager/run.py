@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnlo.allocation import keep_freed_memory
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.comm.local import LocalWorld
@@ -66,7 +65,6 @@ class Run:
 
     async def train(self, transport: Transport) -> History | None:
         manager = self._manager
-        keep_freed_memory()
         manager.observation.begin(transport)
         places = await share(transport, own_place())
         await on_master(transport, manager.files.check if manager.files else lambda: None)

@@ -75,12 +75,7 @@ class Stepper:
         arena = self.centre.writable()
         lineages = [lineage(self.version, one.peer, one.header) for one in arrived]
         parts = messages_of(arrived)
-        if len(arrived) == 1:
-            updates = [Update(self._vector(0, arrived[0]), lineages[0])]
-        else:
-            updates = [
-                Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)
-            ]
+        updates = [Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)]
         merged = self._algorithm.merge(updates, arena.vector, self.state)
         reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
         merge_buffers(arena, parts, 1.0 if self._algorithm.synchronous else len(arrived) / workers)

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+import nnlo.manager.manager
 from nnlo.allocation import VARIABLES, keep_freed_memory
+from nnlo.errors import DataError
 
 GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 
@@ -38,3 +40,13 @@ def test_what_was_freed_is_used_again() -> None:
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
     assert pages("kept") < 100 < pages("as it is")
+
+
+def test_a_training_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(nnlo.manager.manager, "keep_freed_memory", lambda: asked.append(True))
+    data = nnlo.H5Data(100)
+    manager = nnlo.MPIManager(None, data, nnlo.Algo("sgd"), nnlo.ModelPytorch(None, "mlp"), 1, [], None, output=None)
+    with pytest.raises(DataError):  # there are no files, which is found out afterwards
+        manager.train()
+    assert asked
