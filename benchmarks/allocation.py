@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
+from launch import figures
 from paired import interleaved, report
 from torch import nn
 from workloads import BATCH, RATE, WORKLOADS
@@ -50,9 +49,7 @@ def steps(workload: str) -> dict[str, float]:
 
 def measured(workload: str, keeps: bool) -> dict[str, float]:
     command = [sys.executable, __file__, "--here", workload, *(["--keep"] if keeps else [])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=600)
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, float] = figures(command)
     return found
 
 

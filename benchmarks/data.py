@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +20,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from launch import ranks_of
 from paired import interleaved, medians, ratios
 
 import nnlo
@@ -114,11 +112,7 @@ def rank(listed: str, epochs: int) -> None:
 
 
 def launched(listed: Path | None, epochs: int = EPOCHS) -> dict[str, float]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    ranks = ["mpirun", "-np", str(WORKERS + 1), sys.executable, __file__, "--rank", str(listed or ""), str(epochs)]
-    done = subprocess.run(ranks, env=environment, check=True, capture_output=True, text=True, timeout=600)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = ranks_of(__file__, WORKERS + 1, listed or "", epochs)
     return found
 
 

@@ -4,17 +4,14 @@
 
 The limit is a ping-pong of the same bytes by plain MPI calls with the same step in between, in place. `shm` and `mpi`
 are one worker's exchanges in a training of this library, by `--transport`, from its timeline: from the moment that its
-update is complete until it has the new weights. Needs `mpirun` on the path.
+update is complete until it has the new weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from launch import ranks_of
 from paired import interleaved, medians, ratios
 from torch import Tensor, nn
 
@@ -117,16 +115,12 @@ def rank(way: str, parameters: int, folder: str) -> None:
     comm = MPI.COMM_WORLD
     seconds = limit(comm, parameters) if way == LIMIT else trained(comm, parameters, way, folder)
     if comm.rank == (1 if way == LIMIT else 0):
-        print("median", statistics.median(seconds[WARM_UP:]), flush=True)
+        print(statistics.median(seconds[WARM_UP:]), flush=True)
 
 
 def measured(way: str, parameters: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        command = ["mpirun", "-np", "2", sys.executable, __file__, "--rank", way, str(parameters), folder]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=600)
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("median")]
-    return {"microseconds": 1e6 * float(line.split()[1])}
+        return {"microseconds": 1e6 * ranks_of(__file__, 2, way, parameters, folder)}
 
 
 def main() -> None:

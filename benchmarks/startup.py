@@ -12,8 +12,6 @@ STARTED = time.time()  # before anything else is imported
 import argparse  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -66,11 +64,9 @@ def rank(train_list: str) -> None:
 
 
 def launched(train_list: str) -> dict[str, float]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", LAUNCHED: str(time.time())}
-    command = ["mpirun", "-np", str(RANKS), sys.executable, __file__, "--rank", train_list]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    from launch import ranks_of
+
+    found: dict[str, float] = ranks_of(__file__, RANKS, train_list, **{LAUNCHED: str(time.time())})
     return {**found, "together": sum(found.values())}
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,12 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from launch import said
 from paired import interleaved, medians, ratios
 from workloads import WORKLOADS, Workload
 
 CONTENDERS = Path(__file__).parent / "contenders"
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-ONE_THREAD = {**os.environ, "PATH": PATH, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 KEY = "samples_per_second"
 LIMIT, MEETING, DDP = "two loops", "two loops that meet", "DDP, gloo, 2 processes"
 SGD = "--optimizer sgd --lr 0.01"
@@ -61,15 +58,14 @@ MODES = {
 def timed(command: list[str], samples: int, seconds_of: Callable[[str], float]) -> dict[str, float]:
     """A command that trains so many samples, and what tells from its output how long that took."""
     began = time.perf_counter()
-    done = subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True, text=True, timeout=600)
-    seconds = seconds_of(done.stdout)
+    seconds = seconds_of(said(command))
     return {KEY: samples / seconds, "startup": time.perf_counter() - began - seconds}
 
 
 def peer(workload: Workload, listed: Path, line: str) -> dict[str, float]:
     script, *flags = line.split()
     command = [sys.executable, str(CONTENDERS / script), workload.model, str(listed), *flags]
-    return timed(command, workload.samples * workload.epochs, lambda said: float(json.loads(said)["seconds"]))
+    return timed(command, workload.samples * workload.epochs, lambda text: float(json.loads(text)["seconds"]))
 
 
 def nnlo(workload: Workload, listed: Path, flags: str, workers: int) -> dict[str, float]:
@@ -79,7 +75,7 @@ def nnlo(workload: Workload, listed: Path, flags: str, workers: int) -> dict[str
         return timed(
             [*command, *files, *flags.split()],
             workload.samples * workload.epochs,
-            lambda said: float(json.loads(next(Path(folder).glob("*_history.json")).read_text())["seconds"]),
+            lambda text: float(json.loads(next(Path(folder).glob("*_history.json")).read_text())["seconds"]),
         )
 
 

@@ -15,14 +15,13 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from launch import ranks_of
 from paired import interleaved, medians, ratios
 
 from nnlo.comm.base import Transport
@@ -33,7 +32,6 @@ SECONDS = 3.0
 WAKES = 200
 TAG = 1
 ALONE, EACH = "nobody waits", "a core each"
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 class Piece:
@@ -132,10 +130,7 @@ def rank(transport: str, wait: str, busy: int) -> None:
 
 
 def launched(ranks: int, busy: int, transport: str, wait: str) -> dict[str, float]:
-    command = ["mpirun", "-np", str(ranks), sys.executable, __file__, "--rank", transport, wait, str(busy)]
-    environment = {**os.environ, "PATH": PATH, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = ranks_of(__file__, ranks, transport, wait, busy)
     return found
 
 

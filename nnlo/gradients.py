@@ -60,14 +60,15 @@ class Gradients:
             parameter.grad = None
 
     def _take(self, k: int, parameter: Tensor) -> None:
-        """A large parameter has its gradient, or more of it, as some kinds of checkpointing give it."""
+        """A large parameter has its gradient, or more of it, as some kinds of checkpointing give it.
+
+        A function of the user's own may give none, which is one of zeros.
+        """
         given, place = parameter.grad, self._copied[k]
-        assert given is not None
         parameter.grad = None
-        if k in self._arrived:
-            place.add_(given)
-        elif given.is_sparse:
-            place.zero_().add_(given)
-        else:
-            place.copy_(given)
-        self._arrived.add(k)
+        if k not in self._arrived and (given is None or given.is_sparse):
+            place.zero_()
+            self._arrived.add(k)
+        if given is not None:
+            place.add_(given) if k in self._arrived else place.copy_(given)
+            self._arrived.add(k)

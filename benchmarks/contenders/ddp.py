@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 import torch.distributed
+from launch import side_by_side
 from loops import train, warm_up
 from workloads import WORKLOADS, in_memory
 
@@ -47,9 +47,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, arguments.workload, str(arguments.list), "--rank", f"{folder}/meeting"]
-        ranks = [subprocess.Popen([*command, str(place)]) for place in range(COUNT)]
-        codes = [one.wait(timeout=600) for one in ranks]
-    sys.exit(max(codes))
+        code = side_by_side([[*command, str(place)] for place in range(COUNT)])
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from launch import side_by_side
 from loops import shuffled, warm_up
 from torch import Tensor, nn
 from torch.distributed import rpc
@@ -96,9 +95,8 @@ def main() -> None:
         rank(arguments.workload, arguments.list, arguments.rank)
         return
     command = [sys.executable, __file__, arguments.workload, str(arguments.list), "--rank"]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29531"}
-    ranks = [subprocess.Popen([*command, str(number)], env=environment) for number in range(1 + WORKERS)]
-    sys.exit(max(one.wait(timeout=600) for one in ranks))
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29531"}
+    sys.exit(side_by_side([[*command, str(number)] for number in range(1 + WORKERS)], **meeting))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,29 @@ def test_no_pass_gives_zeros() -> None:
     assert not gradients.vector.any()
 
 
+class Silent(torch.autograd.Function):
+    """Gives no gradient to its first argument."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: Tensor) -> Tensor:
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, gradients[0]
+
+
+def test_a_function_that_gives_no_gradient_gives_zeros_when_its_turn_comes() -> None:
+    """Not at the end of the pass alone: what is summed on its way begins to leave before."""
+    module = nn.Linear(LARGE, 1, bias=False)
+    gradients = Gradients(module, Layout.of(module), torch.full((LARGE,), torch.nan))
+    gradients.begin()
+    Silent.apply(module.weight, torch.ones(1, requires_grad=True)).sum().backward()
+    assert not gradients.vector.any()
+    gradients.end()
+    assert not gradients.vector.any()
+
+
 def test_what_was_handed_over_is_not_kept_and_a_closed_one_leaves_the_module_to_torch() -> None:
     module = nn.Linear(LARGE, 1)
     gradients = Gradients(module, Layout.of(module), torch.zeros(LARGE + 1))
