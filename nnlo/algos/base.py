@@ -179,6 +179,7 @@ class ServerAlgorithm(Algorithm):
     `answers_before`: what senders are answered is the centre as it was before their step. `pull_first`: a worker
     asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
     `recalls`: a worker still needs its update as it was when the answer to it comes.
+    `pipelined`: a worker computes its next update while the one before is under way, so that each is a step later.
     `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
     centre's state. `backup_workers`: how many updates a synchronous step does not wait for.
     """
@@ -189,6 +190,7 @@ class ServerAlgorithm(Algorithm):
     answers_before = False
     pull_first = False
     recalls = False
+    pipelined = False
     lockstep = False
     backup_workers = 0
 

@@ -18,6 +18,8 @@ What else can be done about an update a that is d steps late, with w_i what work
     backup workers K    synchronous, and a step waits for the first M - K gradients at w alone;
                         the others come too late and are refused       Chen et al. 2016
 
+Pipelined, a worker computes at what the last reply but one said: with one worker w_{t+1} = Opt(w_t, g(w_{t-1})).
+
 Where replies are compressed, worker i has weights v_i near w: it is told C(w - v_i), and both ends add that to v_i.
 """
 
@@ -76,6 +78,10 @@ class DownpourOptions(ServerOptions, CompressOptions):
         metavar="LAMBDA",
         at_least=0,
     )
+    pipeline: bool = option(
+        False,
+        help="compute the next update while the last is under way: exchanges cost no time, updates are a step later",
+    )
     backup_workers: int = option(
         0,
         help="a step of --synchronous goes without the last K gradients, which are refused when they come",
@@ -90,12 +96,20 @@ class DownpourOptions(ServerOptions, CompressOptions):
             raise OptionsError("--local-lr has no effect with --sync-every 1: give --sync-every 2 or more, or drop it")
         if self.backup_workers and not self.synchronous:
             raise OptionsError("--backup-workers has no effect without --synchronous: add that, or drop it")
+        if self.pipeline and self.at_known_weights:
+            raise OptionsError(f"--pipeline does not go with {self.at_known_weights}: drop one")
         if self.synchronous and (late := self.about_late_updates):
             raise OptionsError(f"{late[0]} has no effect with --synchronous, which applies no late update: drop one")
 
     @property
     def down(self) -> CodecSpec | None:
         return CodecSpec.of(self.compress_down, "--compress-down")
+
+    @property
+    def at_known_weights(self) -> str:
+        """The flag in use that wants gradients at the weights that their worker was sent last, if any."""
+        flags = {"--delay-compensation": self.delay_compensation > 0, "--backup-workers": self.backup_workers > 0}
+        return next((flag for flag, used in flags.items() if used), "")
 
     @property
     def about_late_updates(self) -> list[str]:
@@ -117,8 +131,8 @@ class Downpour(MeanGradient, ServerAlgorithm):
         super().__init__(options.sync_every)
         self.options, self.synchronous = options, options.synchronous
         self.codec, self.feedback, self.down = options.codec, options.feedback, options.down
-        self.reply_is_move = self.down is not None
-        self.reply_is_weights = not self.reply_is_move
+        self.reply_is_move, self.pipelined = self.down is not None, options.pipeline
+        self.reply_is_weights = not (self.reply_is_move or self.pipelined)
         self.backup_workers = options.backup_workers
         self.most_late = 0 if options.backup_workers else options.max_staleness
         self.divisor = DIVISORS[options.staleness]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from nnlo.algos import Pattern
+from nnlo.comm.base import Transport
 from nnlo.roles.chair import Chair
 from nnlo.roles.master import Master
 from nnlo.roles.peer import Peer
+from nnlo.roles.pipelined import worker_of
+from nnlo.roles.setup import Setup
 from nnlo.roles.worker import Worker
+from nnlo.training.job import Job
 
 AtRankZero: TypeAlias = Master | Chair
 
@@ -17,10 +22,10 @@ class Roles(NamedTuple):
     """What rank 0 does, and what the others do."""
 
     rank_zero: type[Master] | type[Chair]
-    other: type[Worker] | type[Peer]
+    other: Callable[[Transport, Job, Setup], Worker | Peer]
 
 
 ROLES: dict[Pattern, Roles] = {
-    Pattern.SERVER: Roles(Master, Worker),
+    Pattern.SERVER: Roles(Master, worker_of),
     Pattern.COLLECTIVE: Roles(Chair, Peer),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,14 @@ MASTER = 0
 EXCHANGE = 1  # the tag of the channel between a worker and its master
 
 
+class UnderWay(NamedTuple):
+    """A message that is to be answered, and when it was begun."""
+
+    header: Header
+    sent: Send
+    began: float
+
+
 class Worker:
     """The loop of one worker of a server algorithm.
 
@@ -33,12 +42,12 @@ class Worker:
 
     def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:
         self.transport, self.algorithm = transport, job.server
-        wires = Wires(job.server, setup.layout, len(job.metric_names))
+        self.wires = wires = Wires(job.server, setup.layout, len(job.metric_names))
         tree = job.topology.crew
         node = tree.nodes[transport.rank]
         self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.answer_bytes)
         self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
-        memory = transport.storage if job.server.recalls else self.channel.slot
+        memory = transport.storage if job.server.recalls or job.server.pipelined else self.channel.slot
         self.up = wires.update(memory(wires.update_bytes))
         place = job.place(node.worker, tree.workers, setup.layout, setup.groups)
         self.update = torch.zeros_like(self.weights.vector) if wires.up else self.up.vector
@@ -57,17 +66,25 @@ class Worker:
         reply = await self.exchange(Header(Kind.HELLO))
         while reply.kind is not Kind.STOP:
             self.take_in(reply)
-            header = await self.work()
-            asks = self.algorithm.pull_first and header.nbytes > HEADER_BYTES
-            reply = await (self.pull_then_push(header) if asks else self.exchange(header))
+            reply = await self.step()
         await self.send(Header(Kind.BYE))
         await self.computing.end()
 
+    async def step(self) -> Header:
+        """Compute an update and send it; the answer."""
+        header = await self.work()
+        asks = self.algorithm.pull_first and header.nbytes > HEADER_BYTES
+        return await (self.pull_then_push(header) if asks else self.exchange(header))
+
     async def exchange(self, header: Header) -> Header:
         """Send a message; its answer."""
-        trace, began = self.transport.trace, self.transport.trace.now()
+        began = self.transport.trace.now()
         self.channel.post()
-        sent = self.leave(header)
+        return await self.answer(UnderWay(header, self.leave(header), began))
+
+    async def answer(self, message: UnderWay) -> Header:
+        """What a message is answered; what it left from may be written again."""
+        trace, sent = self.transport.trace, message.sent
         waited = trace.now()
         await self.transport.wait([self.channel])
         trace.add("reply wait", waited)
@@ -76,7 +93,7 @@ class Worker:
             await self.transport.wait([sent])
             trace.add("send wait", waited)
         reply = self.channel.take()
-        trace.add("exchange", began, header.nbytes, header.version, reply.version)
+        trace.add("exchange", message.began, message.header.nbytes, message.header.version, reply.version)
         return reply
 
     async def send(self, header: Header) -> None:

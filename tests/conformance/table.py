@@ -54,6 +54,8 @@ TABLE = [
     Row(
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
+    Row("downpour", {"pipeline": True}),
+    Row("downpour", {"pipeline": True, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),
     Row("downpour", {"compress": "sign"}),
     Row("downpour", {"compress_down": "bf16", "compress": "topk:ratio=0.5"}),
