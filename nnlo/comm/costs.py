@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,16 @@ class Costs:
 
     `compute` is the time of one sample on a core of its own, or a function of peer id and samples for
     ranks of unlike speed; `jitter` is the relative standard deviation of a computation's time.
+    Who takes or sends a message owes its core `handling` for it, or what a function of peer id and message (uint8)
+    says, and `touching` for each byte: what it sends leaves once that is paid, and then it goes on.
     Messages between hosts queue on the sender's and the receiver's link; those within a host do not.
     """
 
     compute: float | Callable[[int, int], float] = 1e-4
     jitter: float = 0.0
     offload: float = 0.0
+    handling: float | Callable[[int, Tensor], float] = 0.0
+    touching: float = 0.0
     latency: float = 2e-5
     bandwidth: float = 1.25e9
     local_latency: float = 5e-6
@@ -38,6 +43,11 @@ class Costs:
     def compute_seconds(self, peer: int, samples: int, stream: np.random.Generator) -> float:
         seconds = self.compute(peer, samples) if callable(self.compute) else self.compute * samples
         return max(0.0, seconds * (1.0 + self.jitter * stream.standard_normal())) if self.jitter else seconds
+
+    def handling_seconds(self, peer: int, message: Tensor) -> float:
+        """What `peer` owes for a message that it takes or sends."""
+        seconds = self.handling(peer, message) if callable(self.handling) else self.handling
+        return seconds + self.touching * message.numel()
 
 
 class FaultKind(Enum):

@@ -1,7 +1,8 @@
-"""The cores of one simulated host, shared evenly by what runs on them."""
+"""The cores of one simulated host, shared evenly by what runs on them; what a rank owes them."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,3 +57,33 @@ class Cpu:
         self._replan()
         for job in ended:
             job.done()
+
+
+class Debt:
+    """What one rank has done without its core's time having passed; it is paid bit by bit, in order."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu, self._owed = cpu, 0.0
+        self._payments: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def add(self, seconds: float) -> None:
+        self._owed += seconds
+
+    def pay(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that is owed has been paid, and all before it has been called: at once without debt."""
+        if not self._owed and not self._payments:
+            then()
+            return
+        self._payments.append((self._owed, then))
+        self._owed = 0.0
+        if len(self._payments) == 1:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._cpu.run(self._payments[0][0], self._paid)
+
+    def _paid(self) -> None:
+        self._payments[0][1]()
+        self._payments.popleft()
+        if self._payments:
+            self._begin()

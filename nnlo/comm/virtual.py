@@ -20,8 +20,9 @@ from torch import Tensor
 
 from nnlo.comm.base import Effect, Main, Source, Transport, World
 from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
-from nnlo.comm.cpu import Cpu
+from nnlo.comm.cpu import Cpu, Debt
 from nnlo.comm.streams import RandomStates, one_torch_thread
+from nnlo.comm.virtual_links import Links
 from nnlo.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -56,18 +57,22 @@ class Meet(Effect[list[bytes]]):
 
 @dataclass
 class Group:
-    """Ranks that meet; `met` counts how often they did. Their collectives fill their links until `busy`."""
+    """Ranks that meet; `met` counts how often they did. Their collectives fill their links until `busy`.
+
+    `common`: memory that all of them have, by the meeting that it was handed out at.
+    """
 
     key: tuple[Any, ...]
     peers: tuple[int, ...]
     given: dict[int, bytes] = field(default_factory=dict)
     met: int = 0
     busy: float = 0.0
+    common: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class Process:
-    """One rank: its coroutine and what it waits for."""
+    """One rank: its coroutine, what it waits for, and what it owes its core for messages."""
 
     id: int
     cpu: Cpu
@@ -77,6 +82,9 @@ class Process:
     result: Any = None
     steps: int = 0
     alive: bool = True
+
+    def __post_init__(self) -> None:
+        self.debt = Debt(self.cpu)
 
 
 class VirtualWorld(World):
@@ -109,7 +117,7 @@ class VirtualWorld(World):
         self.undelivered: dict[tuple[Any, ...], deque[Tensor]] = {}
         self.collectives: dict[tuple[Any, ...], Collective] = {}
         self._lost: set[int] = set()
-        self._links = {(host, way): 0.0 for host in range(len(self.hosts)) for way in ("out", "in")}
+        self._links = Links(self.costs)
         cpus = [Cpu(host.cores, self.now, self.at) for host in self.hosts]
         streams = np.random.SeedSequence(self.seed).spawn(self.size)
         self.processes = [
@@ -183,10 +191,10 @@ class VirtualWorld(World):
                 process.result, process.alive = stop.value, False
                 return
         if process.alive:
-            process.waiting = effect
-            self._begin_effect(process, effect)
+            process.debt.pay(partial(self._begin_effect, process, effect))
 
     def _begin_effect(self, process: Process, effect: Effect[Any]) -> None:
+        process.waiting = effect
         if isinstance(effect, Delay):
             process.cpu.run(effect.seconds, partial(self._resume, process, None))
         elif isinstance(effect, Meet):
@@ -254,19 +262,10 @@ class VirtualWorld(World):
 
     def deliver(self, key: tuple[Any, ...], source: int, peer: int, message: Tensor, sent: Callable[[], None]) -> None:
         """Carry a message over the links: `sent` is called when it has left, the channel told when it is there."""
-        here, there = self.host_of[source], self.host_of[peer]
-        if here == there:
-            left = self.now() + message.numel() / self.costs.local_bandwidth
-            arrived = left + self.costs.local_latency
-        else:
-            left = self._occupy((here, "out"), self.now(), message.numel())
-            arrived = max(left, self._occupy((there, "in"), self.now(), message.numel())) + self.costs.latency
+        hosts = self.host_of[source], self.host_of[peer]
+        left, arrived = self._links.carry(key, *hosts, message.numel(), self.now())
         self.at(left, sent)
         self.at(arrived, partial(self._arrive, key, message))
-
-    def _occupy(self, link: tuple[int, str], start: float, nbytes: int) -> float:
-        self._links[link] = max(start, self._links[link]) + nbytes / self.costs.bandwidth
-        return self._links[link]
 
     def _arrive(self, key: tuple[Any, ...], message: Tensor) -> None:
         self.undelivered.setdefault(key, deque()).append(message)
@@ -285,7 +284,7 @@ class VirtualWorld(World):
             raise FaultInjected(f"rank {process.id} fails at step {fault.step}")
         if fault.kind is FaultKind.DIE:
             process.alive = False
-            self.at(self.now() + self.costs.notice, partial(self._lose, process.id))
+            process.debt.pay(lambda: self.at(self.now() + self.costs.notice, partial(self._lose, process.id)))
         return fault.seconds
 
     def _lose(self, peer: int) -> None:

@@ -42,6 +42,15 @@ class VirtualTransport(Transport):
     def storage(self, nbytes: int) -> Tensor:
         return torch.zeros(nbytes, dtype=torch.uint8)
 
+    @property
+    def shares(self) -> bool:
+        return len({self.world.host_of[peer] for peer in self.peers}) == 1
+
+    async def common(self, nbytes: int) -> Tensor:
+        memory = self.group.common.setdefault(self.group.met, self.storage(nbytes))
+        await self.allgather(b"")
+        return memory
+
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         return VirtualChannel(self, peer, tag, nbytes)
 
@@ -80,7 +89,7 @@ class VirtualTransport(Transport):
         self._collectives += 1
         source, what = Done(), f"{kind} of {memory[0].numel()} {memory[0].dtype}"
         collective = Collective((*self.group.key, self._collectives), self.group, what, work, *cost)
-        self.world.join(collective, self.process, memory, source)
+        self.process.debt.pay(partial(self.world.join, collective, self.process, memory, source))
         return source
 
     async def allgather(self, data: bytes) -> list[bytes]:
@@ -172,10 +181,18 @@ class VirtualChannel(Channel):
         if not self._arrived:
             raise ProtocolError(f"no message from rank {self.peer} to take")
         self._arrived = False
-        return Header.read(self.incoming.numpy().data)
+        header = Header.read(self.incoming.numpy().data)
+        self._handle(self.incoming[: header.nbytes])
+        return header
 
     def send_written(self, memory: Tensor, nbytes: int) -> Send:
+        """What is sent is what was there now; it leaves once what is owed has been paid."""
         send, message = Done(), memory[:nbytes].clone()
-        finish = partial(send.finish, self._transport.world, self._transport.process)
-        self._transport.world.deliver(self._there, self._transport.id, self.peer, message, finish)
+        world, process = self._transport.world, self._transport.process
+        finish = partial(send.finish, world, process)
+        self._handle(message)
+        process.debt.pay(partial(world.deliver, self._there, process.id, self.peer, message, finish))
         return send
+
+    def _handle(self, message: Tensor) -> None:
+        self._transport.process.debt.add(self._transport.world.costs.handling_seconds(self._transport.id, message))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from nnlo.comm.base import Send, Source, Transport
+from nnlo.comm.base import Channel, Send, Source, Transport
 from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
 from nnlo.comm.messages import Header, Kind
 from nnlo.comm.virtual import VirtualWorld
@@ -198,6 +199,12 @@ def test_messages_within_a_host_do_not_queue() -> None:
     assert times(world, lambda t: sent(t, 1, [1024, 1024]), lambda t: got(t, 0, 2)) == [[0.25, 0.25], [0.5, 0.5]]
 
 
+def test_a_small_message_does_not_overtake_a_large_one_of_its_channel() -> None:
+    """The first is there after 1/4 s for its bytes and 1/4 s; the second would need 1/64 s and 1/4 s."""
+    world = VirtualWorld(2, hosts=[Host((0, 1), 2)], costs=EXACT)
+    assert times(world, lambda t: sent(t, 1, [1024, 64]), lambda t: got(t, 0, 2))[1] == [0.5, 0.5]
+
+
 def test_what_is_sent_is_what_was_there_then() -> None:
     async def sender(transport: Transport) -> None:
         channel = transport.channel(1, 1, 128)
@@ -212,6 +219,151 @@ def test_what_is_sent_is_what_was_there_then() -> None:
         return channel.incoming[64:].unique().tolist()
 
     assert times(VirtualWorld(2, costs=EXACT), sender, receiver)[1] == [5]
+
+
+# Handling.
+
+
+async def got_and_worked(transport: Transport, peer: int, count: int = 1) -> list[float]:
+    """When each message was there, and when a computation of one sample after them had ended."""
+    return [*await got(transport, peer, count), *await worked(transport, 1)]
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        replace(EXACT, handling=2.0),
+        replace(EXACT, touching=2.0 / 1024),
+        replace(EXACT, handling=1.5, touching=0.5 / 1024),
+        replace(EXACT, handling=lambda peer, message: message.numel() / 512),
+    ],
+    ids=["a message", "a byte", "both", "a function"],
+)
+def test_a_message_costs_its_sender_and_its_receiver(costs: Costs) -> None:
+    """Two seconds each: it begins to leave after 2, has left after 1 more, is there after 0.5 more, is in after 2."""
+    found = times(VirtualWorld(2, costs=costs), lambda t: sent(t, 1, [1024]), lambda t: got_and_worked(t, 0))
+    assert found == [[3.0], [3.5, 3.5 + 2.0 + 1.0]]
+
+
+def test_handling_may_differ_by_rank() -> None:
+    costs = replace(EXACT, handling=lambda peer, message: 4.0 * peer)
+    found = times(VirtualWorld(2, costs=costs), lambda t: sent(t, 1, [1024]), lambda t: got_and_worked(t, 0))
+    assert found == [[1.0], [1.5, 1.5 + 4.0 + 1.0]]
+
+
+def test_what_is_sent_at_once_leaves_one_after_another() -> None:
+    """The first leaves from 2 to 3; the second is written until 4, and leaves until 5."""
+    world = VirtualWorld(2, costs=replace(EXACT, handling=2.0))
+    ends = [3.5, 5.5]  # the first is taken in until 5.5, when the second is there, too
+    assert times(world, lambda t: sent(t, 1, [1024, 1024]), lambda t: got(t, 0, 2)) == [[4.0, 5.0], ends]
+
+
+def test_who_takes_is_not_back_before_that_is_paid() -> None:
+    """Both messages are there after 1.5; the second is looked for after 4 more, a wait until 3 ends then too."""
+
+    async def main(transport: Transport) -> list[float]:
+        channels = [transport.channel(peer, 1, 512) for peer in (1, 2)]
+        ends = []
+        for channel in channels:
+            channel.post()
+        for channel in channels:
+            await receive(transport, channel)
+            ends.append(transport.clock())
+        channels[0].post()
+        assert await transport.wait(channels[:1], 3.0) == []
+        return [*ends, transport.clock()]
+
+    costs = replace(EXACT, handling=lambda peer, message: 0.0 if peer else 4.0)
+    world = VirtualWorld(3, costs=costs)
+    found = times(world, main, *[lambda t: sent(t, 0, [512])] * 2)
+    assert found == [[1.0, 5.0, 9.0], [0.5], [0.5]]
+
+
+def test_handling_shares_the_cores_of_the_host() -> None:
+    """Two seconds of work for each on one core: 4. Then a quarter for the bytes, and a quarter; a core of its own."""
+    world = VirtualWorld(2, hosts=[Host((0, 1))], costs=replace(EXACT, handling=2.0))
+
+    async def computes_and_gets(transport: Transport) -> list[float]:
+        return [*await worked(transport, 2), *await got_and_worked(transport, 0)]
+
+    assert times(world, lambda t: sent(t, 1, [1024]), computes_and_gets) == [[4.25], [4.0, 4.5, 4.5 + 2.0 + 1.0]]
+
+
+def test_one_who_owes_joins_a_collective_later() -> None:
+    """One comes at 2, then two steps of half a second and 1024 bytes on each link."""
+
+    async def reduces(transport: Transport) -> float:
+        if transport.id == 0:
+            transport.channel(1, 1, 64).send(Header(Kind.HELLO))
+        await waited(transport, [transport.allreduce(torch.ones(256))])
+        return transport.clock()
+
+    assert times(VirtualWorld(2, costs=replace(EXACT, handling=2.0)), reduces, reduces) == [4.0, 4.0]
+
+
+def test_the_dead_have_sent_what_they_sent() -> None:
+    """It leaves at 2, is there at 2 + 1/16 + 0.5, and it is noticed 3 s after 2 that there comes nothing more."""
+
+    async def dies(transport: Transport) -> None:
+        transport.channel(0, 1, 64).send(Header(Kind.HELLO))
+        await transport.compute(lambda: None, 1)
+
+    async def survives(transport: Transport) -> list[float]:
+        ends = await got(transport, 1, 1, 64)
+        return [*ends, await lost_at(transport)]
+
+    async def lost_at(transport: Transport) -> float:
+        other = transport.channel(1, 2, 64)
+        other.post()
+        with pytest.raises(PeerLost):
+            await receive(transport, other)
+        return transport.clock()
+
+    world = VirtualWorld(2, costs=replace(EXACT, handling=2.0), faults=[Fault(1, 0, FaultKind.DIE)])
+    assert times(world, survives, dies) == [[2.5625, 5.0], None]
+
+
+def test_a_busy_master_sets_the_pace() -> None:
+    """An exchange takes it a second; of three workers that compute for one, each is answered every three seconds.
+
+    Its last exchange begins at 9.
+    """
+    exchanges = 3
+
+    async def master(transport: Transport) -> float:
+        channels = {peer: transport.channel(peer, 1, 64) for peer in (1, 2, 3)}
+        left = dict.fromkeys(channels.values(), exchanges)
+        for channel in left:
+            channel.post()
+        while left:
+            for source in await transport.wait(list(left)):
+                assert isinstance(source, Channel)
+                source.take()
+                source.send(Header(Kind.REPLY))
+                left[source] -= 1
+                if left[source]:
+                    source.post()
+                else:
+                    del left[source]
+        return transport.clock()
+
+    async def worker(transport: Transport) -> list[float]:
+        channel, ends = transport.channel(0, 1, 64), []
+        for _ in range(exchanges):
+            await transport.compute(lambda: None, 1)
+            channel.post()
+            channel.send(Header(Kind.UPDATE))
+            await receive(transport, channel)
+            ends.append(transport.clock())
+        return ends
+
+    free = {"latency": 0.0, "bandwidth": float("inf")}
+    costs = replace(EXACT, **free, handling=lambda peer, message: 0.0 if peer else 0.5)
+    found = times(VirtualWorld(4, costs=costs), master, worker, worker, worker)
+    assert found == [9.0, [2.0, 5.0, 8.0], [3.0, 6.0, 9.0], [4.0, 7.0, 10.0]]
+
+
+# Groups.
 
 
 def test_a_meeting_waits_for_the_last() -> None:
