@@ -234,6 +234,21 @@ async def a_slot_is_where_the_peer_reads(transport: Transport) -> None:
     await meet(transport)
 
 
+async def what_one_writes_into_common_memory_all_read(transport: Transport, nbytes: int = 5000) -> None:
+    """Where ranks share memory at all; a second piece is another one."""
+    if not transport.shares:
+        return
+    first, second = await transport.common(nbytes), await transport.common(nbytes)
+    assert first.shape == (nbytes,) and first.dtype == torch.uint8 and not first.any() and not second.any()
+    await transport.allgather(b"")
+    first[transport.rank] = 1 + transport.rank
+    second[transport.rank] = 101 + transport.rank
+    await transport.allgather(b"")
+    for memory, start in ((first, 1), (second, 101)):
+        assert memory[: transport.size].tolist() == list(range(start, start + transport.size))
+        assert not memory[transport.size :].any()
+
+
 async def wait_gives_up_at_its_deadline(transport: Transport) -> None:
     silent = [transport.channel(peer, 9, 128) for peer in others(transport)]
     for channel in silent:
@@ -466,6 +481,7 @@ BODIES: list[Body] = [
     all_get_every_row_and_what_one_has,
     groups_sum_among_themselves,
     slots_carry_messages,
+    what_one_writes_into_common_memory_all_read,
     messages_outlive_their_memory,
     wait_gives_up_at_its_deadline,
     wait_gives_all_that_are_ready_and_no_other,

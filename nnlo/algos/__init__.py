@@ -13,10 +13,12 @@ from nnlo.algos.base import (
     SyncEveryOptions,
     Update,
 )
-from nnlo.algos.downpour import Downpour, DownpourOptions
+from nnlo.algos.downpour import Downpour
+from nnlo.algos.downpour_options import DownpourOptions
 from nnlo.algos.easgd import Easgd
 from nnlo.algos.easgd_options import EasgdOptions
 from nnlo.algos.gem import Gem, GemOptions
+from nnlo.algos.hogwild import Hogwild
 from nnlo.algos.local import Local, LocalOptions
 from nnlo.algos.sign import Sign, SignOptions
 from nnlo.algos.vote import BinnedVote, BinnedVoteOptions
@@ -43,8 +45,14 @@ ENERGY = {"lr": "--gem-lr", "momentum": "--gem-momentum"}
 #: Options that several modes read, which are told of together.
 SHARED = (SyncEveryOptions, ServerOptions, CompressOptions, WorkerOptimizerOptions, VoteOptions)
 
+
+def downpour(options: DownpourOptions) -> ServerAlgorithm:
+    """Steps that the master makes, or the workers themselves."""
+    return Hogwild(options) if options.hogwild else Downpour(options)
+
+
 MODES: Registry[Mode] = Registry("mode")
-MODES.register("downpour", Mode(DownpourOptions, Downpour, needs_optimizer=True), aliases=("sgd",))
+MODES.register("downpour", Mode(DownpourOptions, downpour, needs_optimizer=True), aliases=("sgd",))
 MODES.register("easgd", Mode(EasgdOptions, Easgd, needs_optimizer=False, instead=ELASTIC))
 MODES.register("gem", Mode(GemOptions, Gem, needs_optimizer=False, instead=ENERGY))
 MODES.register("allreduce", Mode(AllreduceOptions, Allreduce, needs_optimizer=True))

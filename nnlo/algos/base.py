@@ -180,6 +180,7 @@ class ServerAlgorithm(Algorithm):
     asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
     `recalls`: a worker still needs its update as it was when the answer to it comes.
     `pipelined`: a worker computes its next update while the one before is under way, so that each is a step later.
+    `in_place`: workers have the centre's weights themselves, x is w, and move them; messages have no vector.
     `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
     centre's state. `backup_workers`: how many updates a synchronous step does not wait for.
     """
@@ -191,6 +192,7 @@ class ServerAlgorithm(Algorithm):
     pull_first = False
     recalls = False
     pipelined = False
+    in_place = False
     lockstep = False
     backup_workers = 0
 

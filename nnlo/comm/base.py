@@ -118,6 +118,15 @@ class Transport(ABC):
     def storage(self, nbytes: int) -> Tensor:
         """Memory that this transport sends from without a copy: zeroed uint8, shape (nbytes,)."""
 
+    @property
+    @abstractmethod
+    def shares(self) -> bool:
+        """Whether the ranks of the group can have memory in common."""
+
+    @abstractmethod
+    async def common(self, nbytes: int) -> Tensor:
+        """Memory that all ranks of the group have, where it `shares`: zeroed uint8, shape (nbytes,)."""
+
     @abstractmethod
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         """A channel for messages of up to `nbytes` bytes; the peer opens its end with the same tag."""

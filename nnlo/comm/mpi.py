@@ -182,6 +182,16 @@ class MpiTransport(Transport):
         node = self.motion.node
         return torch.zeros(nbytes, dtype=torch.uint8) if node is None or nbytes <= SMALL else node.storage(nbytes)
 
+    @property
+    def shares(self) -> bool:
+        return isinstance(self._collectives, SharedGroup)
+
+    async def common(self, nbytes: int) -> Tensor:
+        assert isinstance(self._collectives, SharedGroup)
+        lending = self._collectives.lend_out(nbytes)
+        await self.wait([lending])
+        return lending.memory
+
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         node = self.motion.node
         if node is not None and peer in node.peers:

@@ -66,6 +66,12 @@ class SharedGroup:
     def broadcast(self, memory: Tensor, root: int) -> Source:
         return self._begin(Broadcast(self, self._started, memory, root))
 
+    def lend_out(self, nbytes: int) -> Lending:
+        """Memory of the first rank's that all have: `memory` of what this gives, once it is ready."""
+        lending = Lending(self, self._started, nbytes)
+        self._begin(lending)
+        return lending
+
     def _begin(self, collective: Collective) -> Source:
         self._under_way[collective.number] = collective
         self._started += 1
@@ -218,6 +224,31 @@ class Broadcast(Collective):
     def advance(self) -> None:
         if not self._done and self._root in (shown := self.shown(SHOWN)):
             self._memory.copy_(like(shown[self._root], self._memory))
+            self._done = True
+
+
+class Lending(Collective):
+    """`memory`, uint8 of shape (nbytes,), is the first rank's, for all to read and write for as long as they like.
+
+    The others show something too: whoever has heard them all has come through to them.
+    """
+
+    def __init__(self, group: SharedGroup, number: int, nbytes: int) -> None:
+        super().__init__(group, number)
+        self.memory = torch.zeros(0, dtype=torch.uint8)
+        self._nbytes = nbytes
+
+    def start(self) -> None:
+        if self.group.rank == 0:
+            self.memory = self.group.node.storage(self._nbytes)
+            self.group.show(SHOWN, self.number, self.memory)
+        else:
+            self.lay_out(self.memory)
+
+    def advance(self) -> None:
+        if len(shown := self.shown(SHOWN)) == self.group.size - 1:
+            if self.group.rank:
+                self.memory = torch.from_numpy(shown[0][: self._nbytes])
             self._done = True
 
 

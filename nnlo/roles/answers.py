@@ -50,7 +50,7 @@ class Answers:
         self._transport, self._algorithm, self._dealer = transport, algorithm, dealer
         self._stepper, self._recorder, self._links = stepper, recorder, links
         self._low_water = max(2 * algorithm.sync_every, DEPTH)
-        self._weights_bytes, self._reply_bytes = wires.weights_bytes, wires.reply_bytes
+        self._weights_bytes, self._reply_bytes = wires.told_bytes
         self.parked: dict[int, Answer] = {}
         self._clock, self._stopping = 0, False
 

@@ -46,7 +46,7 @@ class Master:
         self._link_of: dict[Source, Link] = {link.channel: link for link in self.links.values()}
         workers = list(self.links)
         place = job.place(0, len(workers), setup.layout, setup.groups)
-        self.stepper = Stepper(transport.storage, wires, job.server, place)
+        self.stepper = Stepper(transport.storage, wires, job.server, place, setup.common)
         self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, samples)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nnlo.algos import Pattern
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.feed import Batch, as_batch
 from nnlo.errors import OptionsError
-from nnlo.flat import Layout
+from nnlo.flat import Arena, Layout
 from nnlo.model import GradientStep, check_amp, check_fit, user_code
 from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
@@ -27,7 +27,8 @@ from nnlo.training.seeds import Purpose, derived, seed_everything
 class Setup:
     """What a rank starts with.
 
-    `crew`: the ranks that exchange, None for members of teams; `team`: that of a worker of several ranks.
+    `crew`: the ranks that exchange, None for members of teams; `team`: that of a worker of several ranks. `common`: the
+    memory of the centre's weights, where all of the crew share it.
     """
 
     module: nn.Module
@@ -37,6 +38,7 @@ class Setup:
     validation: Validation | None
     crew: Transport | None
     team: Team | None
+    common: Tensor | None = None
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:
@@ -50,7 +52,24 @@ async def prepare(transport: Transport, job: Job) -> Setup:
     lead = transport.peers[node.team[0]] if node.team else transport.id
     seed_everything(*(derived(job.seed, Purpose.RANK, peer) for peer in (transport.id, lead)))
     crew, team = await form_crew(transport, job, node), await form_team(transport, job, node)
-    return Setup(module, layout, groups, intake, validation, crew, team)
+    common = await common_memory(transport, crew, job, layout)
+    return Setup(module, layout, groups, intake, validation, crew, team, common)
+
+
+async def common_memory(transport: Transport, crew: Transport | None, job: Job, layout: Layout) -> Tensor | None:
+    """The centre's weights, where the crew has them in common. Raises OptionsError on every rank."""
+    if job.algorithm.pattern is not Pattern.SERVER or not job.server.in_place:
+        return None
+    await everywhere(transport, partial(check_common, crew, job))
+    return await crew.common(Arena.nbytes(layout, len(job.metric_names))) if crew else None
+
+
+def check_common(crew: Transport | None, job: Job) -> None:
+    """Raises OptionsError where workers cannot have the master's weights."""
+    if job.topology.masters > 1:
+        raise OptionsError("--hogwild knows one master: drop --n-masters, or --hogwild")
+    if crew is not None and not crew.shares:
+        raise OptionsError("--hogwild needs all ranks on one host, in shared memory: start it so, or drop --hogwild")
 
 
 def build(job: Job, sample: Sample | None) -> tuple[nn.Module, Layout, tuple[Group, ...]]:

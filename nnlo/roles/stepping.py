@@ -33,12 +33,17 @@ class Arrived(NamedTuple):
 
 
 class Stepper:
-    """Applies updates to the centre's weights; `version` counts the steps. `storage` gives memory to send from."""
+    """Applies updates to the centre's weights; `version` counts the steps. `storage` gives memory to send from.
+
+    `common`: the weights' memory where the workers have it too, None otherwise.
+    """
 
     def __init__(
-        self, storage: Callable[[int], Tensor], wires: Wires, algorithm: ServerAlgorithm, place: Place
-    ) -> None:
-        self.centre, self.version = Centre(lambda: wires.weights(storage(wires.weights_bytes))), 0
+        self, storage: Callable[[int], Tensor], wires: Wires, algorithm: ServerAlgorithm, place: Place,
+        common: Tensor | None,
+    ) -> None:  # fmt: skip
+        made = storage if common is None else lambda nbytes: common
+        self.centre, self.version = Centre(lambda: wires.weights(made(wires.weights_bytes))), 0
         self.replies = Ring(lambda: wires.reply(storage(wires.reply_bytes)))
         self._wires, self._algorithm = wires, algorithm
         self._decoded: list[Tensor] = []

@@ -9,7 +9,7 @@ from torch import Tensor
 from nnlo.algos import ServerAlgorithm
 from nnlo.comm.tables import Rows
 from nnlo.compress import Codec
-from nnlo.flat import Arena, Layout
+from nnlo.flat import HEADER_BYTES, Arena, Layout
 
 
 class Wires:
@@ -25,6 +25,7 @@ class Wires:
         self._layout, self._sums = layout, self.rows.numbers if self.rows else sums
         self.up: Codec[Any] | None = None if workers else algorithm.wire(layout)
         self.replies_move = algorithm.reply_is_move and not workers
+        self._in_place = algorithm.in_place
         self.down: Codec[Any] | None = None if workers and algorithm.reply_is_move else algorithm.reply_wire(layout)
 
     @property
@@ -40,9 +41,14 @@ class Wires:
         return Arena.nbytes(self._layout, self._sums, encoded(self.down))
 
     @property
+    def told_bytes(self) -> tuple[int, int]:
+        """Of the messages with the centre's weights, as they are and as a reply: no more than what says that."""
+        return (HEADER_BYTES, HEADER_BYTES) if self._in_place else (self.weights_bytes, self.reply_bytes)
+
+    @property
     def answer_bytes(self) -> int:
         """Of the larger one: a codec may take more than it is given."""
-        return max(self.weights_bytes, self.reply_bytes)
+        return max(self.told_bytes)
 
     def weights(self, storage: Tensor) -> Arena:
         return Arena(self._layout, self._sums, storage)

@@ -46,7 +46,8 @@ class Worker:
         tree = job.topology.crew
         node = tree.nodes[transport.rank]
         self.channel = transport.channel(transport.peers[node.parent or MASTER], EXCHANGE, wires.answer_bytes)
-        self.weights, self.reply = wires.weights(self.channel.incoming), wires.reply(self.channel.incoming)
+        answers = self.channel.incoming if setup.common is None else setup.common
+        self.weights, self.reply = wires.weights(answers), wires.reply(answers)
         memory = transport.storage if job.server.recalls or job.server.pipelined else self.channel.slot
         self.up = wires.update(memory(wires.update_bytes))
         place = job.place(node.worker, tree.workers, setup.layout, setup.groups)
@@ -123,7 +124,7 @@ class Worker:
     def take_in(self, reply: Header) -> None:
         if reply.kind not in (Kind.REPLY, Kind.WEIGHTS):
             raise ProtocolError(f"rank {self.transport.id} expected a reply, not {reply.kind.name}")
-        if reply.nbytes > HEADER_BYTES:
+        if reply.nbytes > HEADER_BYTES or self.algorithm.in_place:
             self.version = reply.version
             self.scale(self._factor(reply.samples))
             if reply.kind is Kind.WEIGHTS:

@@ -22,7 +22,9 @@ class Rank:
 
     def __init__(self, ranks: Ranks, index: int, workers: int) -> None:
         self.algorithm, self.index = ranks.algorithm, index
-        self.x, self.memory, self.had, self.read = ranks.w.clone(), torch.zeros(SIZE), ranks.w.clone(), 0
+        in_place = isinstance(ranks.algorithm, ServerAlgorithm) and ranks.algorithm.in_place
+        self.x = ranks.w if in_place else ranks.w.clone()
+        self.memory, self.had, self.read = torch.zeros(SIZE), ranks.w.clone(), 0
         place = ranks.place(index + 1, workers)
         self.state = self.algorithm.init(self.x, self.memory, place)
         self.algorithm.start(self.x, ranks.w, self.state)

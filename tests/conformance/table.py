@@ -14,6 +14,7 @@ class Row:
 
     `distance`: how close to the quadratic's minimum it comes, `accuracy`: what it reaches on the digits' test set.
     `moves`: whether it moves weights whose gradient is 0, as votes do that have no zero. `workers`: the fewest.
+    `together`: its ranks are on one host.
     """
 
     mode: str
@@ -27,6 +28,7 @@ class Row:
     accuracy: float = 0.93
     moves: bool = False
     workers: int = 1
+    together: bool = False
 
     @property
     def id(self) -> str:
@@ -54,6 +56,7 @@ TABLE = [
     Row(
         "downpour", {"sync_every": 2, "local_lr": 0.02, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.2}
     ),
+    Row("downpour", {"hogwild": True}, together=True),
     Row("downpour", {"pipeline": True}),
     Row("downpour", {"pipeline": True, "synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
     Row("downpour", {"compress": "fp16", "error_feedback": True}),

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from nnlo.algos import MODES, Pattern
-from nnlo.comm.costs import Costs
+from nnlo.comm.costs import Costs, Host
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.compress import CODECS, Reduction
 from nnlo.compress.options import CompressOptions
@@ -65,15 +65,17 @@ def linear(dtype: torch.dtype = torch.float32) -> nn.Module:
     return nn.Linear(5, 3, dtype=dtype)
 
 
-def world(workers: int, jitter: float = 0.2) -> VirtualWorld:
-    return VirtualWorld(workers + 1, costs=Costs(compute=1e-3, jitter=jitter))
+def world(row: Row, workers: int = 3) -> VirtualWorld:
+    ranks = tuple(range(workers + 1))
+    hosts = [Host(ranks, cores=len(ranks))] if row.together else [Host((rank,)) for rank in ranks]
+    return VirtualWorld(len(ranks), hosts=hosts, costs=Costs(compute=1e-3, jitter=0.2))
 
 
 def on_quadratic(row: Row, workers: int = 3, epochs: int | None = None, make: Callable[[], nn.Module] = linear) -> Run:
     x, y = quadratic()
     algo = row.algo("mse", row.quadratic, metrics=())
     return train_here(
-        world(workers), Rows(x, y, 8), algo, make, epochs=epochs or row.quadratic_epochs, val=Rows(x, y, 64)
+        world(row, workers), Rows(x, y, 8), algo, make, epochs=epochs or row.quadratic_epochs, val=Rows(x, y, 64)
     )
 
 
@@ -101,7 +103,7 @@ def perceptron() -> nn.Module:
 def test_learns_the_digits(row: Row) -> None:
     (x, y), (tx, ty) = digits()
     algo = row.algo("categorical_crossentropy", row.digits)
-    run = train_here(world(3), Rows(x, y, 16), algo, perceptron, epochs=row.digits_epochs, val=Rows(tx, ty, 357))
+    run = train_here(world(row), Rows(x, y, 16), algo, perceptron, epochs=row.digits_epochs, val=Rows(tx, ty, 357))
     assert run.last["val_acc"] >= row.accuracy
 
 

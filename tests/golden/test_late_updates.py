@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from nnlo import Algo
 from nnlo.algos.base import Lineage, Place, Update
-from nnlo.algos.downpour import Downpour, DownpourOptions
+from nnlo.algos.downpour import Downpour
+from nnlo.algos.downpour_options import DownpourOptions
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.flat import Layout

@@ -13,10 +13,10 @@ from nnlo import Algo
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import OptionsError
-from tests.golden.test_synchronous import LR, integers, linear
+from tests.golden.test_synchronous import LR, check_dyadic, integers, linear
 from tests.jobs import Batches, Rows, Run, cut, labelled, same_bits, train_here
 
-STEPS, ROWS = 12, 4
+STEPS, ROWS = 6, 4
 FREE = Costs(compute=0.25, latency=0.0, bandwidth=float("inf"), local_latency=0.0, local_bandwidth=float("inf"))
 
 
@@ -44,6 +44,7 @@ def test_one_worker_is_a_step_late() -> None:
     w = before = weights(module)
     for bx, by in data:
         w, before = w - LR * gradient(module, before, bx, by), w
+    check_dyadic(run.model)
     assert torch.equal(weights(run.model), w)
     assert run.delays == [0, *[1] * (STEPS - 1)]
 

@@ -294,3 +294,11 @@ def body_ten_non_finite_gradients_in_a_row_end_it(comm: MPI.Comm) -> None:
 
 def body_all_can_train_after_all_that(comm: MPI.Comm) -> None:
     assert (manager(comm, Rows(*labelled(40), 10), ["all"]).train() is None) == (comm.rank > 0)
+
+
+def body_hogwild_without_shared_memory(comm: MPI.Comm) -> None:
+    algo, data = Algo("sgd", lr=0.1, hogwild=True), Rows(*labelled(40), 4)
+    said = refused(
+        comm, OptionsError, lambda: MPIManager(comm, data, algo, Built(linear()), 1, ["all"], None, transport="mpi")
+    )
+    assert said.startswith("--hogwild needs all ranks on one host, in shared memory: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mpi4py import MPI
 
+from nnlo.comm.base import Transport
 from nnlo.comm.mpi import MpiWorld
 from tests import transport_bodies as bodies
 
@@ -20,6 +21,15 @@ def body_a_slot_is_where_the_peer_reads(comm: MPI.Intracomm) -> None:
 
 def body_messages_outlive_their_memory(comm: MPI.Intracomm) -> None:
     run(comm, bodies.messages_outlive_their_memory)
+
+
+def body_what_one_writes_into_common_memory_all_read(comm: MPI.Intracomm) -> None:
+    MpiWorld(comm, transport="shm").run(shares)
+    run(comm, bodies.what_one_writes_into_common_memory_all_read)
+
+
+async def shares(transport: Transport) -> None:
+    assert transport.shares
 
 
 def body_slots_carry_messages(comm: MPI.Intracomm) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nnlo.algos.allreduce import AllreduceOptions
-from nnlo.algos.downpour import Downpour, DownpourOptions
+from nnlo.algos.downpour import Downpour
+from nnlo.algos.downpour_options import DownpourOptions
 from nnlo.compress import CodecSpec
 from nnlo.errors import OptionsError
 from tests.codecs import layout_of
