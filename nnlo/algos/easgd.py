@@ -9,8 +9,8 @@ or w += sum e_i when synchronous, every e_i from the same w. It goes with every 
 optimizer: after it (order "after"), or so that the step's gradient is still taken where the worker was before (order
 "before", the paper's): x_i <- x_i - eta g(x_i) - e_i. With momentum delta that step is EAMSGD's, see `look_ahead`.
 
-A worker sends x_i and is answered w as it was before, so that both ends take the same e_i in one round trip. With a
-codec it asks for w first and sends e_i; both take what the codec made of it, so that w + sum x_i is kept either way.
+A worker sends x_i and is answered w as it was before, so that both ends take the same e_i in one round trip, each in
+one pass: w + alpha (x_i - w) and x_i + alpha (w - x_i), whose last bits round by themselves. With a codec it asks for w first and sends e_i; both take what the codec made of it, so that w + sum x_i is kept either way.
 What a codec leaves out stays in x_i - w until the next exchange: error feedback would count it twice.
 """
 
@@ -28,7 +28,7 @@ from nnlo.optim import FlatOptimizer
 
 
 class Easgd(ServerAlgorithm):
-    """The steps of the module's docstring. The memory that is sent holds the weights that are exchanged, then e."""
+    """The steps of the module's docstring. The memory that is sent holds the weights that are exchanged."""
 
     rate_flag = "--elastic-lr"
 
@@ -40,7 +40,9 @@ class Easgd(ServerAlgorithm):
         self.codec = options.codec
         self.pull_first = self.codec is not None
         self.hears_sent = self.pull_first
-        self.answers_before = self.recalls = not self.pull_first
+        self.answers_before = not self.pull_first
+        self.sends_x = self.answers_before and options.elastic_order == "after"
+        self.recalls = self.answers_before and not self.sends_x
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
         alpha = self.options.alpha(place.workers)
@@ -78,6 +80,9 @@ class Easgd(ServerAlgorithm):
         return exchanged
 
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
+        if self.sends_x:
+            x.lerp_(reply, state["alpha"])
+            return
         if self.pull_first:
             self._note(x, state, "after")
         stretch(state["exchanged"], reply, state["alpha"])
@@ -96,12 +101,17 @@ class Easgd(ServerAlgorithm):
         return {"alpha": self.options.alpha(place.workers)}
 
     def merge(self, updates: Sequence[Update], w: Tensor, state: State) -> Tensor:
-        for update in updates if not self.pull_first else ():
+        """The sum of all e; of one worker alone its weights, where those were sent."""
+        if self.pull_first or (len(updates) == 1 and updates[0].workers == 1):
+            return total(updates)
+        for update in updates:
             stretch(update.vector, w, state["alpha"], update.workers)
         return total(updates)
 
     def step(self, w: Tensor, merged: Tensor, lineages: Sequence[Lineage], state: State) -> Tensor:
-        return w.add_(merged)
+        if self.pull_first or len(lineages) > 1:
+            return w.add_(merged)
+        return w.lerp_(merged, state["alpha"])
 
 
 def stretch(x: Tensor, w: Tensor, alpha: float, workers: int = 1) -> None:
