@@ -44,6 +44,8 @@ PEERS = {
 #: Flags of `TrainingDriver`, and the number of workers.
 MODES = {
     "downpour": (SGD, 2),
+    "downpour --pipeline": (f"{SGD} --pipeline", 2),
+    "downpour --hogwild": (f"{SGD} --hogwild", 2),
     "easgd": ("--mode easgd --elastic-lr 0.01", 2),
     "gem": ("--mode gem --gem-lr 0.01", 2),
     "downpour --synchronous": (f"{SGD} --synchronous", 2),
