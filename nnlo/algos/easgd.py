@@ -10,7 +10,8 @@ optimizer: after it (order "after"), or so that the step's gradient is still tak
 "before", the paper's): x_i <- x_i - eta g(x_i) - e_i. With momentum delta that step is EAMSGD's, see `look_ahead`.
 
 A worker sends x_i and is answered w as it was before, so that both ends take the same e_i in one round trip, each in
-one pass: w + alpha (x_i - w) and x_i + alpha (w - x_i), whose last bits round by themselves. With a codec it asks for w first and sends e_i; both take what the codec made of it, so that w + sum x_i is kept either way.
+one pass: w + alpha (x_i - w) and x_i + alpha (w - x_i), whose last bits round by themselves. With a codec it asks for w
+first and sends e_i; both take what the codec made of it, so that w + sum x_i is kept either way.
 What a codec leaves out stays in x_i - w until the next exchange: error feedback would count it twice.
 """
 
