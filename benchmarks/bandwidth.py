@@ -7,8 +7,9 @@ The hosts are network namespaces (`hosts.py`) whose links are held to each of th
 tell one another crosses a link. It wants Linux and root.
 
 mlp: one epoch of a network of 10 million parameters on 1,600 random samples. An exchange is all that stands between a
-worker's gradient and its next one, by the timeline: encoding, sending, the master's step, decoding. The epoch goes from
-the beginning of the first gradient to the last answer: start-up and the first weights have no part in it.
+worker's gradient and its next one, by the timeline: encoding, sending, the master's step, decoding. There is one after
+every batch, but for DiLoCo. The epoch goes from the beginning of the first gradient to the last answer: start-up and
+the first weights have no part in it.
 
 mnist: the small convolutional network, without dropout, on MNIST until a validation reaches 97 %, four times an epoch,
 for three epochs at most. The seconds are those of the training clock when the weights that were validated were there.
@@ -58,6 +59,7 @@ EXCHANGES = {
     "topk 1 %, both ways": f"{SGD} --compress topk:ratio=0.01 --compress-down topk:ratio=0.01",
     "sign codec, both ways": f"{SGD} --compress sign --compress-down sign",
     "sign votes, 1 bit": "--mode sign --zero plus",
+    "sign votes, 1 bit, among workers": "--mode sign --zero plus --exchange collective",
     "sign votes, 2 bits": "--mode sign",
     "binned votes, 3 bits": "--mode vote --rand-zero",
     "powersgd, allreduce": f"--mode allreduce --compress powersgd {SGD}",
@@ -146,7 +148,7 @@ def parts(wanted: list[str], source: Path, hosts: Hosts, folder: Path) -> Iterat
 
 def measure(arguments: argparse.Namespace, hosts: Hosts, folder: Path) -> None:
     everything: Everything = {}
-    for part, flags, run in parts(arguments.parts, arguments.source, hosts, folder):
+    for part, flags, run in list(parts(arguments.parts, arguments.source, hosts, folder)):
         everything[part] = {}
         chosen = [name for name in flags if not arguments.only or name in (*arguments.only, BASE)]
         for rate in arguments.rates:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nnlo.training.plots.curves import head_lines
 from nnlo.training.plots.style import COLORS, installed, sheet
@@ -23,8 +23,8 @@ Everything: TypeAlias = dict[str, dict[str, Found]]
 #: What a part is about: a figure, in seconds, and what it is called.
 FIGURES = {"mlp": ("exchange", "an exchange"), "mnist": ("target", "to 97 %")}
 HEADINGS = {
-    "mlp": "10 million parameters: seconds an exchange",
-    "mnist": "MNIST: seconds to 97 % of validation accuracy",
+    "mlp": "An exchange of 10 million parameters",
+    "mnist": "MNIST to 97 % of validation accuracy",
 }
 
 
@@ -64,7 +64,7 @@ def draw(everything: Everything, path: Path) -> None:
         print(f"no {path.name}: it needs matplotlib")
         return
     longest = max(len(found) for by_rate in everything.values() for found in by_rate.values())
-    with sheet(path, (5.8 * len(everything), 1.8 + 0.3 * longest)) as figure:
+    with sheet(path, (5.8 * len(everything), 1.8 + 0.36 * longest)) as figure:
         for place, (part, by_rate) in enumerate(everything.items(), 1):
             panel = figure.add_subplot(1, len(everything), place)
             draw_part(panel, FIGURES[part][0], by_rate)
@@ -78,9 +78,9 @@ def draw_part(panel: Axes, key: str, by_rate: Mapping[str, Found]) -> None:
     from matplotlib.ticker import LogLocator
 
     names = list(next(iter(by_rate.values())))
-    for (rate, found), color in zip(by_rate.items(), COLORS, strict=False):
+    for turn, ((rate, found), color) in enumerate(zip(by_rate.items(), COLORS, strict=False)):
         for place, name in enumerate(names):
-            draw_point(panel, place, color, [row[key] for row in found[name]])
+            draw_point(panel, place, color, [row[key] for row in found[name]], above=turn % 2 == 0)
         panel.plot([], [], "o", color=color, label=rate)
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.4, -0.6)
@@ -93,12 +93,12 @@ def draw_part(panel: Axes, key: str, by_rate: Mapping[str, Found]) -> None:
     panel.legend(loc="best")
 
 
-def draw_point(panel: Axes, place: int, color: str, values: Sequence[float]) -> None:
-    """Nothing where the median was never reached."""
+def draw_point(panel: Axes, place: int, color: str, values: Sequence[float], above: bool) -> None:
+    """The median with its number; nothing where it was never reached."""
     middle = statistics.median(values)
     if math.isfinite(middle):
         panel.plot([min(values), max(filter(math.isfinite, values))], [place, place], color=color)
         panel.plot(middle, place, "o", color=color, markersize=5)
-        panel.annotate(
-            number(middle), (middle, place), (0, 4), textcoords="offset points", ha="center", fontsize=7.5, color="0.3"
-        )
+        where, side = ((0, 4), "bottom") if above else ((0, -4), "top")
+        how: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": color}
+        panel.annotate(number(middle), (middle, place), where, va=side, **how)
