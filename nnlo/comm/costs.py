@@ -12,10 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Host:
-    """A machine: which ranks (peer ids) live on it, and how many cores they share."""
+    """A machine: which ranks (peer ids) live on it, and how many cores they share; of one that others use as well a part."""
 
     ranks: tuple[int, ...]
-    cores: int = 1
+    cores: float = 1
 
 
 @dataclass(frozen=True)

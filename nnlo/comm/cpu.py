@@ -19,7 +19,7 @@ class Cpu:
     `at(time, action)` schedules an action; `now()` reads the clock.
     """
 
-    def __init__(self, cores: int, now: Callable[[], float], at: Callable[[float, Callable[[], None]], None]) -> None:
+    def __init__(self, cores: float, now: Callable[[], float], at: Callable[[float, Callable[[], None]], None]) -> None:
         self.cores, self._now, self._at = cores, now, at
         self._jobs: list[Job] = []
         self._since = 0.0

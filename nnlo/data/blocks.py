@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -45,52 +45,75 @@ class Slot:
         return part(self.arrays[0], start, stop), part(self.arrays[1], start, stop)
 
 
+class Reading(Protocol):
+    """A block that is being read, or has been."""
+
+    @property
+    def ready(self) -> bool: ...
+    def result(self) -> Slot: ...
+
+
 class Blocks:
     """The blocks of `order` that were asked for last, floats as the model's `dtype` (or float32 for narrow ones).
 
-    Where `data` asks for preloading, a thread of its own does all the reading, and reads what is expected
-    ahead of use. Only that thread writes into a block, and only while nobody has been given it.
+    Blocks are read when they are asked for; where `data` asks for preloading, a thread of its own does all the reading,
+    and reads what is expected ahead of use. `aside` is what does it in their stead. Only who reads writes into a
+    block, and only while nobody has been given it.
     """
+
+    aside: Callable[[Callable[[], Slot]], Reading]
 
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:
         self._data, self._index, self._order, self._dtype = data, index, order, dtype
-        self._kept: OrderedDict[int, Future[Slot]] = OrderedDict()
+        self._kept: OrderedDict[int, Reading] = OrderedDict()
         self._room = KEPT_BLOCKS + data.preloading
-        self._thread = ThreadPoolExecutor(1, "preloading") if data.preloading else None
+        thread = ThreadPoolExecutor(1, "preloading") if data.preloading else None
+        self.aside = (lambda work: Submitted(thread.submit(work))) if thread else Settled
         self._expected: list[int] = []
 
     def __getitem__(self, block: int) -> tuple[Tensors, Tensors]:
         """(x, y) of a block, in the order of the file list; rows beyond the last block's end mean nothing."""
-        if block not in self._kept:
-            self._begin(block)
-        self._kept.move_to_end(block)
+        reading = self.begin(block, ())
+        assert reading is not None
         try:
-            return self._kept[block].result().tensors
+            return reading.result().tensors
         except Exception:
             del self._kept[block]
             raise
 
-    def expect(self, coming: Iterable[int]) -> None:
-        """Begin to read the first blocks of `coming`, as many as are to be preloaded beside the one in use."""
-        used = next(reversed(self._kept), None)
-        ahead = (block for block in coming if block != used)
+    def begin(self, block: int, keep: Collection[int]) -> Reading | None:
+        """A block, which begins to be read where it is not there; None where there is no room beside those to `keep`.
+
+        It is read into the memory of the one that was not used for longest and, if possible, is not expected.
+        """
+        if block not in self._kept:
+            victim = None
+            if len(self._kept) >= self._room:
+                free = [one for one in self._kept if one not in keep]
+                if not free:
+                    return None
+                victim = self._kept.pop(next((one for one in free if one not in self._expected), free[0]))
+            self._kept[block] = self.aside(partial(self._read_into, block, victim))
+        self._kept.move_to_end(block)
+        return self._kept[block]
+
+    def expect(self, coming: Iterable[int], keep: Collection[int] = ()) -> None:
+        """Begin to read the first blocks of `coming`, as many as are to be preloaded beside those in use.
+
+        Those are the last one that was begun, and those to `keep`.
+        """
+        used = {*list(self._kept)[-1:], *keep}
+        ahead = (block for block in coming if block not in used)
         self._expected = [block for block, _ in zip(ahead, range(self._data.preloading), strict=False)]
+        last = next(reversed(self._kept), None)
         for block in self._expected:
             if block not in self._kept:
-                self._begin(block, used)
-        if used is not None:
-            self._kept.move_to_end(used)
+                self.begin(block, {*used, *self._expected})
+        if last is not None:
+            self._kept.move_to_end(last)
 
-    def _begin(self, block: int, used: int | None = None) -> None:
-        """Read a block, into the memory of the one that was not used for longest and is not expected."""
-        victim = None
-        if len(self._kept) >= self._room:
-            victim = self._kept.pop(next(one for one in self._kept if one != used and one not in self._expected))
-        work = partial(self._read_into, block, victim)
-        self._kept[block] = self._thread.submit(work) if self._thread else settled(work)
-
-    def _read_into(self, block: int, victim: Future[Slot] | None) -> Slot:
-        return self._read(block, victim.result() if victim and not victim.exception() else None)
+    def _read_into(self, block: int, victim: Reading | None) -> Slot:
+        return self._read(block, memory_of(victim))
 
     def _read(self, block: int, slot: Slot | None) -> Slot:
         begin, end = self._order.bounds(block)
@@ -110,14 +133,37 @@ class Blocks:
         return slot
 
 
-def settled(work: Callable[[], Slot]) -> Future[Slot]:
-    """What `work` gives, done here and now."""
-    future: Future[Slot] = Future()
+def memory_of(victim: Reading | None) -> Slot | None:
+    """Where another block was, if it could be read."""
     try:
-        future.set_result(work())
-    except Exception as error:
-        future.set_exception(error)
-    return future
+        return victim.result() if victim else None
+    except Exception:
+        return None
+
+
+class Submitted:
+    """A block that a thread reads."""
+
+    def __init__(self, future: Future[Slot]) -> None:
+        self.future = future
+
+    @property
+    def ready(self) -> bool:
+        return self.future.done()
+
+    def result(self) -> Slot:
+        return self.future.result()
+
+
+class Settled(Submitted):
+    """One that is read here and now."""
+
+    def __init__(self, work: Callable[[], Slot]) -> None:
+        super().__init__(Future())
+        try:
+            self.future.set_result(work())
+        except Exception as error:
+            self.future.set_exception(error)
 
 
 def stored_type(given: np.dtype[Any], model: torch.dtype) -> np.dtype[Any]:

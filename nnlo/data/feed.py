@@ -1,15 +1,16 @@
 """Batches as tensors, ready to train on: by number from files, or in turn from a user's generator.
 
-A feed's `read` runs on a reading thread, ahead of training.
+What takes long to read is read by a thread, ahead of training.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from functools import cached_property, partial
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from nnlo.data.dealing import UNBOUNDED, Range
 from nnlo.data.index import Index
 from nnlo.data.shuffle import Order, Piece
 
-__all__ = ["Batch", "Feed", "GeneratorFeed", "SampleFeed", "Tensors", "as_batch"]
+__all__ = ["Ahead", "Batch", "Feed", "GeneratorFeed", "SampleFeed", "Tensors", "as_batch"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,42 @@ class Batch:
     samples: int
 
 
+#: Does work on a thread, one piece after another, and gives what tells when it is `ready` and its `result()`.
+Aside: TypeAlias = "Callable[[Callable[[], Any]], Any]"
+
+
+class Ahead:
+    """A batch that is to come; all that it is made of is there once its `sources` are ready."""
+
+    def __init__(self, sources: Sequence[Any], make: Callable[[], Batch | None]) -> None:
+        self.sources, self._make = sources, make
+
+    @cached_property
+    def batch(self) -> Batch | None:
+        """None past the epoch's end."""
+        return self._make()
+
+
 class Feed(ABC):
     @abstractmethod
     def read(self, epoch: int, k: int) -> Batch | None:
         """Batch k of an epoch, in memory of its own; None past the epoch's end."""
+
+    def ahead(self, epoch: int, k: int, coming: Sequence[Range], aside: Aside) -> Ahead | None:
+        """Batch k of an epoch, for which reading begins, all of it `aside`; `coming` follows.
+
+        None where there is no room until one that was asked for before is taken, or all are forgotten.
+        """
+        task = aside(partial(self._read_on, epoch, k, coming))
+        return Ahead([task], task.result)
+
+    def _read_on(self, epoch: int, k: int, coming: Sequence[Range]) -> Batch | None:
+        batch = self.read(epoch, k)
+        self.expect(coming)
+        return batch
+
+    def forget(self) -> None:  # noqa: B027
+        """What was asked for ahead is not taken."""
 
     def expect(self, coming: Sequence[Range]) -> None:  # noqa: B027
         """What is going to be read after the last batch; a feed that preloads begins with it."""
@@ -52,24 +85,50 @@ class Feed(ABC):
 
 
 class SampleFeed(Feed):
-    """Any batch by its number, read block by block; floats are given as `dtype`, integers as they are."""
+    """Any batch by its number, read block by block; floats are given as `dtype`, integers as they are.
+
+    Of what is asked for ahead, blocks alone are read aside: to put a batch together takes less than to be told of it.
+    """
 
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:
         self._order, self._dtype = order, dtype
         self._blocks = Blocks(data, index, order, dtype)
         self._preloads = data.preloading > 0
+        self._wanted: dict[tuple[int, int], list[int]] = {}
 
     def read(self, epoch: int, k: int) -> Batch | None:
-        if k >= self._order.batches:
-            return None
-        pieces = self._order.batch_pieces(epoch, k)
+        return self._together(self._order.batch_pieces(epoch, k)) if k < self._order.batches else None
+
+    def _together(self, pieces: Sequence[Piece]) -> Batch:
         parts = [self._gather(piece) for piece in pieces]
         x, y = parts[0] if len(parts) == 1 else (joined([x for x, _ in parts]), joined([y for _, y in parts]))
         return Batch(x, y, sum(len(piece.rows) for piece in pieces))
 
-    def expect(self, coming: Sequence[Range]) -> None:
+    def ahead(self, epoch: int, k: int, coming: Sequence[Range], aside: Aside) -> Ahead | None:
+        if self._order.shortest < self._order.batch:  # it may lie in more blocks than there is room for
+            return super().ahead(epoch, k, coming, aside)
+        self._blocks.aside = aside
+        pieces = self._order.batch_pieces(epoch, k)
+        blocks = [piece.block for piece in pieces]
+        keep = {*blocks, *chain.from_iterable(self._wanted.values())}
+        readings = [self._blocks.begin(block, keep) for block in blocks]
+        begun = [reading for reading in readings if reading is not None]
+        if len(begun) < len(blocks):
+            return None
+        self._wanted[epoch, k] = blocks
+        self.expect(coming, keep)
+        return Ahead(begun, partial(self._taken, (epoch, k), pieces))
+
+    def _taken(self, place: tuple[int, int], pieces: Sequence[Piece]) -> Batch:
+        del self._wanted[place]
+        return self._together(pieces)
+
+    def forget(self) -> None:
+        self._wanted.clear()
+
+    def expect(self, coming: Sequence[Range], keep: Collection[int] = ()) -> None:
         if self._preloads:
-            self._blocks.expect(block for dealt in coming for block in self._order.blocks_of(dealt))
+            self._blocks.expect((block for dealt in coming for block in self._order.blocks_of(dealt)), keep)
 
     def _gather(self, piece: Piece) -> tuple[Tensors, Tensors]:
         x, y = self._blocks[piece.block]

@@ -44,6 +44,11 @@ class Order(ABC):
     def blocks(self) -> int:
         return -(-self.samples // self.buffer)
 
+    @property
+    def shortest(self) -> int:
+        """The samples of the shortest block."""
+        return self.samples % self.buffer or self.buffer
+
     def bounds(self, block: int) -> tuple[int, int]:
         """The samples [start, stop) of a block, in the order of the file list."""
         return block * self.buffer, min((block + 1) * self.buffer, self.samples)

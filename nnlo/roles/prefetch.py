@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from nnlo.comm.base import Task, Transport
 from nnlo.data.dealing import Range
-from nnlo.data.feed import Batch, Feed
+from nnlo.data.feed import Ahead, Batch, Feed
 
 #: Batches read ahead: what bounds a worker's memory.
 DEPTH = 4
@@ -20,8 +21,9 @@ class Prefetch:
 
     def __init__(self, transport: Transport, feed: Feed) -> None:
         self._transport, self._feed = transport, feed
+        self._aside: Callable[[Callable[[], Any]], Task[Any]] = partial(transport.offload, name="reading")
         self.ranges: list[Range] = []
-        self._ahead: dict[tuple[int, int], Task[Batch | None]] = {}
+        self._ahead: dict[tuple[int, int], Ahead] = {}
 
     def add(self, dealt: Range) -> None:
         insort(self.ranges, dealt)
@@ -33,14 +35,22 @@ class Prefetch:
                 yield dealt.epoch, k
 
     def _fill(self) -> None:
-        for place in islice(self._upcoming(), DEPTH):
-            if place not in self._ahead:
-                self._ahead[place] = self._transport.offload(partial(self._read, place, self._after(place)), "reading")
+        """Begin with what comes next, in order, as far as there is room; what comes first can always be begun."""
+        upcoming = list(islice(self._upcoming(), DEPTH))
+        for place in upcoming:
+            if place in self._ahead or self._begin(place):
+                continue
+            if place != upcoming[0]:
+                return
+            self._ahead.clear()
+            self._feed.forget()
+            self._begin(place)
 
-    def _read(self, place: tuple[int, int], coming: list[Range]) -> Batch | None:
-        batch = self._feed.read(*place)
-        self._feed.expect(coming)
-        return batch
+    def _begin(self, place: tuple[int, int]) -> bool:
+        begun = self._feed.ahead(*place, self._after(place), self._aside)
+        if begun is not None:
+            self._ahead[place] = begun
+        return begun is not None
 
     def _after(self, place: tuple[int, int]) -> list[Range]:
         """What was dealt and comes after that batch."""
@@ -54,13 +64,14 @@ class Prefetch:
     async def next(self) -> Batch | None:
         """The next batch; None where the worker's own generator has ended, and with it its range."""
         dealt = self.ranges[0]
-        task = self._ahead[dealt.epoch, dealt.first]
-        if not task.ready:
-            began = self._transport.trace.now()
-            await self._transport.wait([task])
-            self._transport.trace.add("batch wait", began)
+        ahead = self._ahead[dealt.epoch, dealt.first]
+        for source in ahead.sources:
+            if not source.ready:
+                began = self._transport.trace.now()
+                await self._transport.wait([source])
+                self._transport.trace.add("batch wait", began)
         del self._ahead[dealt.epoch, dealt.first]
-        batch = task.result()
+        batch = ahead.batch
         if batch is None:
             self._end(dealt.epoch)
         else:
@@ -68,6 +79,13 @@ class Prefetch:
             self.ranges[0:1] = [rest] if rest.count else []
         self._fill()
         return batch
+
+    def prepare(self) -> None:
+        """Put the next batch together, if all that it takes is there: for who has to wait for something else."""
+        if self.ranges:
+            ahead = self._ahead[self.ranges[0].epoch, self.ranges[0].first]
+            if all(source.ready for source in ahead.sources):
+                _ = ahead.batch
 
     def _end(self, epoch: int) -> None:
         """Forget what is left of an epoch."""

@@ -40,7 +40,7 @@ class Stepper:
 
     def __init__(
         self, storage: Callable[[int], Tensor], wires: Wires, algorithm: ServerAlgorithm, place: Place,
-        common: Tensor | None,
+        common: Tensor | None = None,
     ) -> None:  # fmt: skip
         made = storage if common is None else lambda nbytes: common
         self.centre, self.version = Centre(lambda: wires.weights(made(wires.weights_bytes))), 0

@@ -81,7 +81,9 @@ class Worker:
         """Send a message; its answer."""
         began = self.transport.trace.now()
         self.channel.post()
-        return await self.answer(UnderWay(header, self.leave(header), began))
+        message = UnderWay(header, self.leave(header), began)
+        self.computing.prefetch.prepare()
+        return await self.answer(message)
 
     async def answer(self, message: UnderWay) -> Header:
         """What a message is answered; what it left from may be written again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from itertools import pairwise
 
@@ -9,9 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data import blocks
 from nnlo.data.base import Data
@@ -290,6 +292,98 @@ def test_a_range_left_by_a_lost_worker_comes_first():
 def test_the_end_of_a_generator_ends_its_epoch_only():
     got, _, left = ahead([Range(0, 0, UNBOUNDED), Range(1, 0, UNBOUNDED)], [2, 1], 5)
     assert got == [(0, 0), (0, 1), None, (1, 0), None] and left == []
+
+
+class Noted(InMemory):
+    """Notes on which thread it is read, and how often."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.on = []
+
+    def load_data(self, file):
+        self.on.append(threading.current_thread().name.partition("_")[0])
+        return super().load_data(file)
+
+
+def taken(data, order, ranges, world=None):
+    """The labels that a worker gets that is dealt these ranges, one after another or all at once."""
+
+    async def main(transport):
+        prefetch = Prefetch(transport, SampleFeed(data, data.index(), order, torch.float32))
+        for dealt in ranges:
+            prefetch.add(dealt)
+        for _ in range(sum(dealt.count for dealt in ranges)):
+            prefetch.prepare()
+            got.append((await prefetch.next()).y.tolist())
+        assert prefetch.ranges == []
+        return len(prefetch._feed._wanted)
+
+    got = []
+    assert (world or LocalWorld(1)).run(main) == 0
+    return got
+
+
+def noted(counts):
+    data = Noted(5, numbered(counts))
+    index = data.index()
+    data.on.clear()
+    data.index = lambda: index
+    return data
+
+
+@pytest.mark.parametrize("size", [10, 20, 40])
+def test_blocks_are_read_once_by_the_reading_thread_and_batches_are_put_together_here(size):
+    data, order = noted([size] * (80 // size)), InOrder.of(80, 5, size)
+    assert taken(data, order, [Range(0, 0, 16)]) == np.arange(80).reshape(16, 5).tolist()
+    assert data.on == ["reading"] * (80 // size)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any),
+    buffer=st.integers(1, 40),
+    cuts=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 9)), max_size=6),
+    preloading=st.integers(0, 2),
+)
+def test_what_is_read_ahead_is_what_is_read(counts, buffer, cuts, preloading):
+    """Whatever was dealt, in whatever order, and however small blocks are."""
+    data = noted(counts)
+    data.preloading = preloading
+    order = Shuffle(sum(counts), 5, buffer, 1)
+    wanted = dict.fromkeys((epoch, k) for epoch, first, n in cuts for k in range(first, min(first + n, order.batches)))
+    ranges = [Range(epoch, k, 1) for epoch, k in wanted]
+    plain = SampleFeed(data, data.index(), order, torch.float32)
+    for world in (None, VirtualWorld(1)):
+        assert taken(data, order, ranges, world) == [plain.read(*place).y.tolist() for place in sorted(wanted)]
+
+
+def test_what_a_lost_worker_left_is_read_first_though_all_room_is_taken():
+    """Blocks of the next batches hold the room; those that come before them need another."""
+    data, order = noted([10] * 8), InOrder.of(80, 5, 10)
+
+    async def main(transport):
+        prefetch = Prefetch(transport, SampleFeed(data, data.index(), order, torch.float32))
+        prefetch.add(Range(1, 0, 4))
+        prefetch.add(Range(0, 10, 2))
+        return [(await prefetch.next()).y.tolist()[0] for _ in range(6)]
+
+    assert LocalWorld(1).run(main) == [50, 55, 0, 5, 10, 15]
+
+
+def test_a_block_that_cannot_be_read_is_told_when_its_batch_is_due():
+    data, order = noted([10] * 3), InOrder.of(30, 5, 10)
+    data.load_data = lambda file, real=data.load_data: real(file) if file != "1" else (np.zeros(3), None)
+
+    async def main(transport):
+        prefetch = Prefetch(transport, SampleFeed(data, data.index(), order, torch.float32))
+        prefetch.add(Range(0, 0, 6))
+        for _ in range(2):
+            await prefetch.next()
+        with pytest.raises(DataError, match=r"^1: x and y must be arrays"):
+            await prefetch.next()
+
+    LocalWorld(1).run(main)
 
 
 def test_reading_a_batch_of_images_is_quick(tmp_path):

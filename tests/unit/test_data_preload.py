@@ -44,8 +44,8 @@ class InMemory(Data):
 
 def settle(feed):
     """Wait for what is being read ahead."""
-    for future in feed._blocks._kept.values():
-        future.exception()
+    for reading in feed._blocks._kept.values():
+        reading.future.exception()
 
 
 @pytest.mark.parametrize("preloading", [0, 1, 3])
@@ -157,7 +157,7 @@ class Opens(InMemory):
 
     def load_data(self, file):
         loaded = super().load_data(file)
-        if threading.current_thread().name.startswith("preloading"):
+        if threading.current_thread().name.startswith("reading"):
             self.begun = {*getattr(self, "begun", ()), file}
             if len(self.begun) == 3:
                 self.event.set()
