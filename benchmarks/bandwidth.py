@@ -53,6 +53,7 @@ DILOCO = "--mode local --worker-optimizer adamw --outer-lr 0.7 --outer-momentum 
 #: Flags of `TrainingDriver`: of the same plain steps for all that have them.
 EXCHANGES = {
     BASE: SGD,
+    "dense, --pipeline": f"{SGD} --pipeline",
     "dense, --synchronous": f"{SGD} --synchronous",
     "dense, allreduce": f"--mode allreduce {SGD}",
     "fp16, both ways": f"{SGD} --compress fp16 --compress-down fp16",

@@ -19,7 +19,9 @@ LONGEST = 600
 def said(command: Sequence[str], **variables: str) -> str:
     """What a command prints. Raises where it takes too long; where it fails, it has said why."""
     environment = {**ONE_THREAD, **variables}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False)
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST, check=False
+    )
     if done.returncode:
         sys.exit(f"{done.stderr}{' '.join(command)}: exit code {done.returncode}")
     return done.stdout
