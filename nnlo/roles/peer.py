@@ -151,6 +151,7 @@ class Rounds:
         mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, sums)
         began = self.transport.trace.now()
         under_way = [self.round.tell(mine), *self.reducing.under_way]
+        self.computing.prefetch.prepare()
         while pending := [source for source in under_way if not source.ready]:
             await self.workers.wait(pending)
         told = self.round.told()
