@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Host:
-    """A machine: which ranks (peer ids) live on it, and how many cores they share; of one that others use as well a part."""
+    """A machine: which ranks (peer ids) live on it, and how many cores they share, or how much of them they have."""
 
     ranks: tuple[int, ...]
     cores: float = 1
