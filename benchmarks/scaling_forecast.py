@@ -22,8 +22,10 @@ SUMS = 1
 """Figures that come with an update: the loss."""
 UNLIMITED = 10**9
 """Batches of a worker: the forecast ends before."""
-WARM_UP, LEAST, IN_ALL = 2, 2, 400
-"""Updates of each worker that do not count, at least and of all workers together that do."""
+WARM_UP, LEAST = 2, 2
+"""Updates of each worker that do not count, and at least that do."""
+MOST = 400
+"""Updates of all workers together that are enough; fewer of a large model."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def forecast(workers: int, setting: Setting, prices: Prices, machine: Machine, b
     )
     world = VirtualWorld(size, hosts=machine.hosts(size), costs=costs)
     turn = workers * setting.sync_every
-    counted = max(LEAST, IN_ALL // workers)
+    counted = max(LEAST, min(MOST, 4 * 10**7 // setting.parameters) // workers)
     steady = Steady(world, WARM_UP * turn, (WARM_UP + counted) * turn)
     data, builder = Batches(UNLIMITED), Builder(setting.parameters)
     options: dict[str, Any] = {"output": None, "callbacks": [steady]}
