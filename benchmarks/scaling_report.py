@@ -74,7 +74,7 @@ def draw(everything: Mapping[str, Any], path: Path) -> None:
         panels = figure.subplots(1, 3)
         draw_tried(panels[0], everything)
         draw_lines(panels[1], everything["many"], "ranks", "Many ranks, a tiny model")
-        draw_lines(panels[2], everything["compressed"], "workers", "A million parameters, by --compress")
+        draw_lines(panels[2], everything["compressed"], "workers", "A million parameters, a slow network")
         panels[0].set_ylabel("batches a second")
         details = "with bars: measured on real ranks   ·   lines: forecast on the virtual clock, at measured costs"
         head_lines(figure, "What one master can take", details)
@@ -87,13 +87,14 @@ def draw_tried(panel: Axes, everything: Mapping[str, Any]) -> None:
     below = [rate - min(row["measured"]) for rate, row in zip(rates, real, strict=True)]
     above = [max(row["measured"]) - rate for rate, row in zip(rates, real, strict=True)]
     forecasts = [rate * statistics.median(row["ratios"]) for rate, row in zip(rates, real, strict=True)]
-    panel.errorbar(workers, rates, [below, above], fmt="o", color=COLORS[1], capsize=3, label="measured")
+    panel.errorbar(workers, rates, [below, above], fmt="o", color=COLORS[1], capsize=3, label="measured", zorder=3)
     panel.plot(workers, forecasts, color=COLORS[1], label="forecast, this machine")
     free = [(row["workers"], row["forecast"]) for row in everything["alone"]]
     panel.plot(*zip(*free, strict=True), color=COLORS[0], label="forecast, a core each")
     limit = 1 / everything["prices"]["master"]
     panel.axhline(limit, color="0.5", linewidth=1, linestyle=":", label=f"a busy master: {limit:,.0f}")
-    finish(panel, "workers", "One master, workers that only exchange")
+    panel.set_ylim(0, 1.1 * limit)
+    finish(panel, "workers", "One master, workers that only exchange", legend="lower right")
 
 
 def draw_lines(panel: Axes, rows: Rows, by: str, title: str) -> None:
@@ -108,9 +109,9 @@ def draw_lines(panel: Axes, rows: Rows, by: str, title: str) -> None:
     finish(panel, by, title)
 
 
-def finish(panel: Axes, by: str, title: str) -> None:
+def finish(panel: Axes, by: str, title: str, legend: str = "best") -> None:
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter("{x:,g}")
     panel.set_xlabel(by)
     panel.set_title(title)
-    panel.legend(loc="best")
+    panel.legend(loc=legend)
