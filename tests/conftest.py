@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 from tests.mpi.launch import IMPLEMENTATIONS, available
@@ -11,3 +17,13 @@ def mpi(request: pytest.FixtureRequest) -> str:
     if request.param not in available():
         pytest.skip(f"{request.param} is not installed in {IMPLEMENTATIONS[request.param].prefix}: `make test` does it")
     return str(request.param)
+
+
+@pytest.fixture
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+    """The modules of benchmarks/ that a test module lists in NAMES; they import one another as scripts do."""
+    names = request.module.NAMES
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    yield {name: importlib.import_module(name) for name in names}
+    for name in names:
+        sys.modules.pop(name, None)

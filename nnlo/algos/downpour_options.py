@@ -51,7 +51,7 @@ class DownpourOptions(ServerOptions, CompressOptions):
     )
     pipeline: bool = option(
         False,
-        help="compute the next update while the last is under way: exchanges cost no time, updates are a step later",
+        help="compute the next update while the last is under way, at weights that are a step older",
     )
     hogwild: bool = option(
         False,

@@ -116,5 +116,5 @@ class Easgd(ServerAlgorithm):
 
 
 def stretch(x: Tensor, w: Tensor, alpha: float, workers: int = 1) -> None:
-    """x <- alpha (x - w): the same bits at both ends. x may be the sum of so many workers' weights."""
+    """x <- alpha (x - w). x may be the sum of so many workers' weights."""
     x.sub_(w, alpha=workers).mul_(alpha)

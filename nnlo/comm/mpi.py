@@ -188,9 +188,9 @@ class MpiTransport(Transport):
 
     async def common(self, nbytes: int) -> Tensor:
         assert isinstance(self._collectives, SharedGroup)
-        lending = self._collectives.lend_out(nbytes)
-        await self.wait([lending])
-        return lending.memory
+        common = self._collectives.common(nbytes)
+        await self.wait([common])
+        return common.memory
 
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         node = self.motion.node

@@ -66,11 +66,11 @@ class SharedGroup:
     def broadcast(self, memory: Tensor, root: int) -> Source:
         return self._begin(Broadcast(self, self._started, memory, root))
 
-    def lend_out(self, nbytes: int) -> Lending:
+    def common(self, nbytes: int) -> Common:
         """Memory of the first rank's that all have: `memory` of what this gives, once it is ready."""
-        lending = Lending(self, self._started, nbytes)
-        self._begin(lending)
-        return lending
+        common = Common(self, self._started, nbytes)
+        self._begin(common)
+        return common
 
     def _begin(self, collective: Collective) -> Source:
         self._under_way[collective.number] = collective
@@ -227,7 +227,7 @@ class Broadcast(Collective):
             self._done = True
 
 
-class Lending(Collective):
+class Common(Collective):
     """`memory`, uint8 of shape (nbytes,), is the first rank's, for all to read and write for as long as they like.
 
     The others show something too: whoever has heard them all has come through to them.

@@ -47,9 +47,11 @@ class VirtualTransport(Transport):
         return len({self.world.host_of[peer] for peer in self.peers}) == 1
 
     async def common(self, nbytes: int) -> Tensor:
-        memory = self.group.common.setdefault(self.group.met, self.storage(nbytes))
+        turn, common = self.group.met, self.group.common
+        if turn not in common:
+            common[turn] = self.storage(nbytes)
         await self.allgather(b"")
-        return memory
+        return common[turn]
 
     def channel(self, peer: int, tag: int, nbytes: int) -> Channel:
         return VirtualChannel(self, peer, tag, nbytes)

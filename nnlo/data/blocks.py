@@ -48,8 +48,6 @@ class Slot:
 class Reading(Protocol):
     """A block that is being read, or has been."""
 
-    @property
-    def ready(self) -> bool: ...
     def result(self) -> Slot: ...
 
 
@@ -68,7 +66,7 @@ class Blocks:
         self._kept: OrderedDict[int, Reading] = OrderedDict()
         self._room = KEPT_BLOCKS + data.preloading
         thread = ThreadPoolExecutor(1, "preloading") if data.preloading else None
-        self.aside = (lambda work: Submitted(thread.submit(work))) if thread else Settled
+        self.aside = thread.submit if thread else settled
         self._expected: list[int] = []
 
     def __getitem__(self, block: int) -> tuple[Tensors, Tensors]:
@@ -81,7 +79,7 @@ class Blocks:
             del self._kept[block]
             raise
 
-    def begin(self, block: int, keep: Collection[int]) -> Reading | None:
+    def begin(self, block: int, keep: Collection[int | None]) -> Reading | None:
         """A block, which begins to be read where it is not there; None where there is no room beside those to `keep`.
 
         It is read into the memory of the one that was not used for longest and, if possible, is not expected.
@@ -102,10 +100,10 @@ class Blocks:
 
         Those are the last one that was begun, and those to `keep`.
         """
-        used = {*list(self._kept)[-1:], *keep}
+        last = next(reversed(self._kept), None)
+        used = {last, *keep}
         ahead = (block for block in coming if block not in used)
         self._expected = [block for block, _ in zip(ahead, range(self._data.preloading), strict=False)]
-        last = next(reversed(self._kept), None)
         for block in self._expected:
             if block not in self._kept:
                 self.begin(block, {*used, *self._expected})
@@ -141,29 +139,14 @@ def memory_of(victim: Reading | None) -> Slot | None:
         return None
 
 
-class Submitted:
-    """A block that a thread reads."""
-
-    def __init__(self, future: Future[Slot]) -> None:
-        self.future = future
-
-    @property
-    def ready(self) -> bool:
-        return self.future.done()
-
-    def result(self) -> Slot:
-        return self.future.result()
-
-
-class Settled(Submitted):
-    """One that is read here and now."""
-
-    def __init__(self, work: Callable[[], Slot]) -> None:
-        super().__init__(Future())
-        try:
-            self.future.set_result(work())
-        except Exception as error:
-            self.future.set_exception(error)
+def settled(work: Callable[[], Slot]) -> Future[Slot]:
+    """What `work` gives, done here and now."""
+    future: Future[Slot] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def stored_type(given: np.dtype[Any], model: torch.dtype) -> np.dtype[Any]:

@@ -87,7 +87,8 @@ class Feed(ABC):
 class SampleFeed(Feed):
     """Any batch by its number, read block by block; floats are given as `dtype`, integers as they are.
 
-    Of what is asked for ahead, blocks alone are read aside: to put a batch together takes less than to be told of it.
+    Of what is asked for ahead, blocks alone are read aside. A thread that puts batches together takes half as much
+    again of a core (`python benchmarks/batches.py`), and ranks have time for it while they wait for an answer.
     """
 
     def __init__(self, data: Data, index: Index, order: Order, dtype: torch.dtype) -> None:

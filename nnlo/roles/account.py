@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nnlo.algos import Lineage
 from nnlo.roles.stepping import Arrived
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.record import Recorder
@@ -17,20 +16,18 @@ class Account:
     def __init__(self, recorder: Recorder, callbacks: Callbacks, samples: int) -> None:
         self._recorder, self._callbacks, self._samples = recorder, callbacks, samples
 
-    def add(self, arrived: Sequence[Arrived], lineages: Sequence[Lineage], step: int, clock: int) -> None:
+    def add(self, arrived: Sequence[Arrived], step: int, clock: int) -> None:
         """Step number `step`, after which the clock is at `clock` samples."""
-        for one, lineage in zip(arrived, lineages, strict=True):
-            header = one.header
-            self._recorder.update(one.peer, header.samples, one.sums, lineage.delay, header.busy_us * 1e-6)
+        for one in arrived:
+            peer, _, delay, samples = one.lineage
+            self._recorder.update(peer, samples, one.sums, delay, one.header.busy_us * 1e-6)
         self._recorder.step()
         if self._callbacks.wants_updates:
-            self._callbacks.on_train_batch_end(step, self._logs(arrived, lineages, clock))
+            self._callbacks.on_train_batch_end(step, self._logs(arrived, clock))
 
-    def _logs(self, arrived: Sequence[Arrived], lineages: Sequence[Lineage], clock: int) -> dict[str, Any]:
-        samples, sums, staleness = arrived[0].header.samples, arrived[0].sums, lineages[0].delay
-        if len(arrived) > 1:
-            samples = sum(one.header.samples for one in arrived)
-            sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
-            staleness = max(lineage.delay for lineage in lineages)
+    def _logs(self, arrived: Sequence[Arrived], clock: int) -> dict[str, Any]:
+        samples = sum(one.lineage.samples for one in arrived)
+        sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
+        staleness = max(one.lineage.delay for one in arrived)
         means = {name: total / samples for name, total in zip(self._recorder.metric_names, sums, strict=True)}
         return {"samples": clock, "epoch": clock / self._samples, "staleness": staleness, **means}

@@ -101,11 +101,10 @@ class Chair:
             self.recorder.replied(peer, one.bytes_down)
         if good and not dropped:
             self.judge.good()
-            lineages = [Lineage(one.peer, self.steps, 0, one.header.samples) for one in good]
-            self.account.add(good, lineages, self.steps, self.clock)
+            self.account.add(good, self.steps, self.clock)
             self.steps += 1
             self.transport.trace.add(
-                "step", self.transport.trace.now(), self.steps, len(good), sum(one.samples for one in lineages), 0
+                "step", self.transport.trace.now(), self.steps, len(good), sum(one.lineage.samples for one in good), 0
             )
         why = ENDLESS if self.milestones.marks.endless(self.clock) else self.judge.failure
         self.failure = TrainingError(why) if why else None
@@ -114,7 +113,7 @@ class Chair:
         """A worker's part of a round, as an update of its own."""
         busy = round(1e6 * told.busy)
         header = Header(Kind.UPDATE, samples=told.samples, count=told.count, busy_us=busy)
-        return Arrived(peer, header, self.arena, told.sums)
+        return Arrived(Lineage(peer, self.steps, 0, told.samples), header, self.arena, told.sums)
 
     async def point(self, header: Header) -> None:
         """Pass a point of the run, and tell the workers whether to go on."""

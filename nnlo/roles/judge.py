@@ -28,7 +28,7 @@ class Judge:
         if not one.header.samples:
             return False
         self.good()
-        if stepper.accepts(one.peer, one.header):
+        if stepper.accepts(one.lineage):
             return True
         header = one.header
         self._recorder.late(one.peer, header.samples, header.busy_us * 1e-6)

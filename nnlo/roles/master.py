@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nnlo.algos import Lineage
 from nnlo.comm.base import Source, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
@@ -163,7 +162,8 @@ class Master:
     def next_step(self) -> list[int]:
         """The workers whose updates make the next step; none where it has to wait."""
         if self.algorithm.backup_workers:
-            late = [peer for peer, header in self.pending.items() if not self.stepper.accepts(peer, header)]
+            coming = [self.stepper.lineage(peer, header) for peer, header in self.pending.items()]
+            late = [one.sender for one in coming if not self.stepper.accepts(one)]
             if late:
                 return self.together(late)
         return self.together(self.quorum.next(self.pending, self.links, self.strangers))
@@ -189,37 +189,32 @@ class Master:
         good = [one for one in arrived if self.judge.accepts(one, self.stepper)]
         if self.judge.failure:
             self.fail(self.judge.failure)
-        lineages, answers = self.step(good, headers, before)
+        answers = self.step(good, headers, before)
         number, due = self.stepper.version - 1, self.milestones.due(self.clock, self.batches, self.finished)
         if not due:
             self.release(answers)
         if good:
-            self.account.add(good, lineages, number, self.clock)
+            self.account.add(good, number, self.clock)
         if due:
             self.stopping |= await self.milestones.pass_all(self.clock, self.batches, self.finished)
             self.release(answers)
 
     def arrived(self, peer: int, header: Header) -> Arrived:
         link = self._link_to[peer]
-        return Arrived(peer, header, link.arena(peer), link.sums(peer))
+        return Arrived(self.stepper.lineage(peer, header), header, link.arena(peer), link.sums(peer))
 
-    def step(
-        self, good: Sequence[Arrived], headers: dict[int, Header], clock: int
-    ) -> tuple[list[Lineage], dict[int, Answer | None]]:
-        """A step of the centre, at the rate that the schedule has for the clock before it.
-
-        Where updates came from, and how all who sent one are answered.
-        """
+    def step(self, good: Sequence[Arrived], headers: dict[int, Header], clock: int) -> dict[int, Answer | None]:
+        """A step of the centre, at the rate of the schedule for the clock before it; how all who sent are answered."""
         if not good:
-            return [], {peer: self.answers.unmoved(header) for peer, header in headers.items()}
+            return {peer: self.answers.unmoved(header) for peer, header in headers.items()}
         began = self.transport.trace.now()
         self.stepper.scale(self.job.factor(clock, self._samples))
         taking = headers if self.algorithm.lockstep else [one.peer for one in good]
-        lineages, pinned = self.stepper.step(good, len(self.links), sum(peer in self.links for peer in taking))
-        samples, staleness = sum(one.samples for one in lineages), max(one.delay for one in lineages)
-        self.transport.trace.add("step", began, self.stepper.version, len(lineages), samples, staleness)
+        pinned = self.stepper.step(good, len(self.links), sum(peer in self.links for peer in taking))
+        samples, staleness = sum(one.lineage.samples for one in good), max(one.lineage.delay for one in good)
+        self.transport.trace.add("step", began, self.stepper.version, len(good), samples, staleness)
         moved, unmoved = self.answers.moved(pinned, clock), self.answers.unmoved
-        return lineages, {peer: moved if peer in taking else unmoved(header) for peer, header in headers.items()}
+        return {peer: moved if peer in taking else unmoved(header) for peer, header in headers.items()}
 
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""

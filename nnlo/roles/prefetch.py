@@ -12,7 +12,7 @@ from nnlo.comm.base import Task, Transport
 from nnlo.data.dealing import Range
 from nnlo.data.feed import Ahead, Batch, Feed
 
-#: Batches read ahead: what bounds a worker's memory.
+#: Batches begun ahead of use; those of a user's own generator are in memory.
 DEPTH = 4
 
 

@@ -117,15 +117,16 @@ class Relay:
 
     def combine(self, workers: Sequence[int], headers: dict[int, Header]) -> None:
         """One update of several, in the memory that is sent."""
-        arrived = [[Arrived(worker, headers[worker], self.inbox[worker], [])] for worker in workers]
-        updates = [
-            Update(self.vector(place, one.arena), Lineage(one.peer, one.header.version, 0, one.header.samples))
-            for place, (one,) in enumerate(arrived)
-        ]
+        arrived = [[self.arrived(worker, headers[worker])] for worker in workers]
+        updates = [Update(self.vector(place, one.arena), one.lineage) for place, (one,) in enumerate(arrived)]
         self.up.vector.copy_(self.algorithm.combine(updates))
         merge_buffers(self.up, arrived, 1.0)
         for worker in workers:
             self.rows.sums_of(self.up, self.workers.index(worker)).copy_(self.inbox[worker].sums)
+
+    def arrived(self, worker: int, header: Header) -> Arrived:
+        """How late it is, and the sums behind it, are for the head."""
+        return Arrived(Lineage(worker, header.version, 0, header.samples), header, self.inbox[worker], [])
 
     def vector(self, place: int, arena: Arena) -> Tensor:
         if self.below.up is None:

@@ -20,12 +20,16 @@ from nnlo.roles.wires import Wires
 
 
 class Arrived(NamedTuple):
-    """An update that a worker sent: its header, its arena, and the sums of loss and metrics behind it."""
+    """An update that a worker sent, and the sums of loss and metrics behind it."""
 
-    peer: int
+    lineage: Lineage
     header: Header
     arena: Arena
     sums: list[float]
+
+    @property
+    def peer(self) -> int:
+        return self.lineage.sender
 
     @property
     def finite(self) -> bool:
@@ -67,25 +71,29 @@ class Stepper:
             self.factor = factor
             self._algorithm.scale(factor, self.state)
 
-    def accepts(self, peer: int, header: Header) -> bool:
-        """Whether the algorithm lets this update be applied now."""
-        return self._algorithm.accepts(lineage(self.version, peer, header), self.state)
+    def lineage(self, peer: int, header: Header) -> Lineage:
+        """Where an update comes from that would be applied now."""
+        return Lineage(peer, header.version, self.version - header.version, header.samples)
 
-    def step(self, arrived: Sequence[Arrived], workers: int, owed: int) -> tuple[list[Lineage], Pinned | None]:
+    def accepts(self, lineage: Lineage) -> bool:
+        """Whether the algorithm lets this update be applied now."""
+        return self._algorithm.accepts(lineage, self.state)
+
+    def step(self, arrived: Sequence[Arrived], workers: int, owed: int) -> Pinned | None:
         """One step from these updates, of so many `workers` in all.
 
-        Where each came from, and what so many senders are to be answered: None for the centre's weights.
+        What so many senders are to be answered: None for the centre's weights.
         """
         kept = self.centre.freeze(owed) if self._algorithm.answers_before else None
         arena = self.centre.writable()
-        lineages = [lineage(self.version, one.peer, one.header) for one in arrived]
+        lineages = [one.lineage for one in arrived]
         parts = messages_of(arrived)
-        updates = [Update(self._vector(i, one[0]), joint(self.version, one), len(one)) for i, one in enumerate(parts)]
+        updates = [Update(self._vector(i, one[0]), joint(one), len(one)) for i, one in enumerate(parts)]
         merged = self._algorithm.merge(updates, arena.vector, self.state)
         reply = self._algorithm.step(arena.vector, merged, lineages, self.state)
         merge_buffers(arena, parts, 1.0 if self._algorithm.synchronous else len(arrived) / workers)
         self.version += 1
-        return lineages, self._encoded(reply, arena, owed) if self._joint_reply else kept
+        return self._encoded(reply, arena, owed) if self._joint_reply else kept
 
     def _vector(self, place: int, one: Arrived) -> Tensor:
         """What the update says; decoded into memory of its own where it came encoded."""
@@ -125,10 +133,6 @@ class Stepper:
         return self._algorithm.report(self.state)
 
 
-def lineage(now: int, peer: int, header: Header) -> Lineage:
-    return Lineage(peer, header.version, now - header.version, header.samples)
-
-
 def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
     """The same by the messages that they came with: one each, or several in one that a master combined."""
     if len(arrived) == 1:
@@ -139,10 +143,10 @@ def messages_of(arrived: Sequence[Arrived]) -> list[list[Arrived]]:
     return list(found.values())
 
 
-def joint(now: int, together: Sequence[Arrived]) -> Lineage:
+def joint(together: Sequence[Arrived]) -> Lineage:
     """That of a combined update: the first's, with the samples of all."""
-    first = lineage(now, together[0].peer, together[0].header)
-    return first._replace(samples=sum(one.header.samples for one in together))
+    first = together[0].lineage
+    return first if len(together) == 1 else first._replace(samples=sum(one.lineage.samples for one in together))
 
 
 def merge_buffers(arena: Arena, parts: Sequence[Sequence[Arrived]], weight: float) -> None:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = ("bandwidth", "bandwidth_report", "hosts", "launch", "paired", "trainings", "workloads")
-
-
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Its modules, which import one another as scripts do."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield {name: importlib.import_module(name) for name in NAMES}
-    for name in NAMES:
-        sys.modules.pop(name, None)
 
 
 def span(rank: int, name: str, began: float, seconds: float, **args: int) -> dict[str, Any]:

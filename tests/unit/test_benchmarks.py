@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from nnlo.algos import MODES
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = ("settings", "trainings", "shapes", "convergence")
-
-
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Its modules, which import one another as scripts do."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield {name: importlib.import_module(name) for name in NAMES}
-    for name in NAMES:
-        del sys.modules[name]
 
 
 def test_every_mode_is_there_with_settings_that_exist(parts: dict[str, Any]) -> None:

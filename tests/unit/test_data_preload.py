@@ -44,8 +44,8 @@ class InMemory(Data):
 
 def settle(feed):
     """Wait for what is being read ahead."""
-    for reading in feed._blocks._kept.values():
-        reading.future.exception()
+    for future in feed._blocks._kept.values():
+        future.exception()
 
 
 @pytest.mark.parametrize("preloading", [0, 1, 3])

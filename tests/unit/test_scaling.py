@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +11,7 @@ from nnlo.comm.messages import Header, Kind
 from nnlo.comm.tables import Table
 from nnlo.topology import Topology
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = ("exchange", "launch", "paired", "scaling_ranks", "scaling_forecast", "scaling_report", "master_scaling")
-
-
-@pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Its modules, which import one another as scripts do."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield {name: importlib.import_module(name) for name in NAMES}
-    for name in NAMES:
-        del sys.modules[name]
 
 
 def spent(workers: float, master: float = 200, relays: float = 0, rows: float = 1) -> dict[str, float]:

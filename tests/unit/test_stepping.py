@@ -42,9 +42,11 @@ def test_updates_that_share_a_message_are_one_vector_of_so_many_workers() -> Non
     arena.vector.fill_(2.0)
     arena.buffers.fill_(4.0)
     arena.counters.fill_(9)
-    together = [Arrived(peer, Header(Kind.UPDATE, version=6, samples=n), arena, [0.0]) for peer, n in ((3, 3), (5, 5))]
-    lineages, _ = stepper.step(together, workers=4, owed=2)
+    headers = {peer: Header(Kind.UPDATE, version=6, samples=n) for peer, n in ((3, 3), (5, 5))}
+    lineages = [stepper.lineage(peer, header) for peer, header in headers.items()]
     assert lineages == [Lineage(3, 6, 1, 3), Lineage(5, 6, 1, 5)]
+    arrived = zip(lineages, headers.values(), strict=True)
+    stepper.step([Arrived(one, header, arena, [0.0]) for one, header in arrived], workers=4, owed=2)
     assert [(update.lineage, update.workers) for update in algorithm.seen] == [(Lineage(3, 6, 1, 8), 2)]
     centre = stepper.centre.arena
     assert torch.equal(centre.vector, torch.full_like(centre.vector, -4.0))

@@ -169,14 +169,7 @@ def test_messages_of_one_sender_queue_on_its_link() -> None:
 
 def test_messages_to_one_receiver_queue_on_its_link() -> None:
     async def master(transport: Transport) -> list[float]:
-        channels = [transport.channel(peer, 1, 1024) for peer in (1, 2, 3)]
-        ends = []
-        for channel in channels:
-            channel.post()
-        for channel in channels:
-            await receive(transport, channel)
-            ends.append(transport.clock())
-        return ends
+        return await came(transport, [transport.channel(peer, 1, 1024) for peer in (1, 2, 3)])
 
     worker = lambda t: sent(t, 0, [1024])  # noqa: E731
     found = times(VirtualWorld(4, costs=EXACT), master, worker, worker, worker)
@@ -224,6 +217,17 @@ def test_what_is_sent_is_what_was_there_then() -> None:
 # Handling.
 
 
+async def came(transport: Transport, channels: Sequence[Channel]) -> list[float]:
+    """When the message of each channel had been taken, one after another."""
+    ends = []
+    for channel in channels:
+        channel.post()
+    for channel in channels:
+        await receive(transport, channel)
+        ends.append(transport.clock())
+    return ends
+
+
 async def got_and_worked(transport: Transport, peer: int, count: int = 1) -> list[float]:
     """When each message was there, and when a computation of one sample after them had ended."""
     return [*await got(transport, peer, count), *await worked(transport, 1)]
@@ -263,12 +267,7 @@ def test_who_takes_is_not_back_before_that_is_paid() -> None:
 
     async def main(transport: Transport) -> list[float]:
         channels = [transport.channel(peer, 1, 512) for peer in (1, 2)]
-        ends = []
-        for channel in channels:
-            channel.post()
-        for channel in channels:
-            await receive(transport, channel)
-            ends.append(transport.clock())
+        ends = await came(transport, channels)
         channels[0].post()
         assert await transport.wait(channels[:1], 3.0) == []
         return [*ends, transport.clock()]
