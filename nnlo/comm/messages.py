@@ -33,7 +33,8 @@ class Flag:
     NONE = 0
     NON_FINITE = 1  # the update holds inf or nan: the vector is not sent
     EXHAUSTED = 2  # the worker's own generator ended before its range did
-    ALL = NON_FINITE | EXHAUSTED
+    MORE = 4  # the next message to the same master answers workers of the same step
+    ALL = NON_FINITE | EXHAUSTED | MORE
 
 
 # Looked up for every message: far quicker than calling the enumeration.

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from nnlo.algos import ServerAlgorithm
 from nnlo.comm.base import Transport
-from nnlo.comm.messages import Header, Kind
+from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Dealer, Range
 from nnlo.flat import HEADER_BYTES
 from nnlo.logs import LOG
@@ -90,8 +90,9 @@ class Answers:
                 if self._reply(peer, self.parked[peer], outbox):
                     del self.parked[peer]
                     moved = self._algorithm.lockstep
+        last = dict(outbox.keys())
         for (link, answer), headers in outbox.items():
-            self._send(link, answer, headers)
+            self._send(link, answer, headers, Flag.NONE if answer is last[link] else Flag.MORE)
 
     def _silent(self, pending: Container[int]) -> bool:
         """Whether a worker is about to ask for its share of an epoch, which goes by rank and not by who asks first."""
@@ -123,9 +124,9 @@ class Answers:
             epoch=dealt.epoch, first=dealt.first, count=dealt.count,
         )  # fmt: skip
 
-    def _send(self, link: Link, answer: Answer, headers: Mapping[int, Header]) -> None:
+    def _send(self, link: Link, answer: Answer, headers: Mapping[int, Header], flags: int) -> None:
         """One message with one answer to workers behind one link."""
-        opening = link.opening(headers)
+        opening = link.opening(headers, flags)
         if answer.pinned:
             answer.pinned.owed -= len(headers) - 1
             self._stepper.send(link.channel, opening, answer.pinned)

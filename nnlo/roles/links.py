@@ -62,8 +62,8 @@ class Link:
         found: list[float] = self._sums.tolist()
         return found
 
-    def opening(self, headers: Mapping[int, Header]) -> Opening:
-        """What opens the message that tells workers these."""
+    def opening(self, headers: Mapping[int, Header], flags: int) -> Opening:
+        """What opens the message that tells workers these; `flags` are for a master between."""
         return headers[self.workers[0]]
 
     def header_memory(self, transport: Transport) -> Tensor:
@@ -104,12 +104,11 @@ class Relayed(Link):
         found: list[float] = self._rows.sums_of(self.arena(worker), self._places[worker]).tolist()
         return found
 
-    def opening(self, headers: Mapping[int, Header]) -> Opening:
+    def opening(self, headers: Mapping[int, Header], flags: int) -> Opening:
         body = max(header.nbytes for header in headers.values())
         nbytes = body if body > HEADER_BYTES else self._rows.end
-        return Table(
-            Header(Kind.REPLY, nbytes=nbytes), tuple(headers.get(worker) for worker in self._places), self._rows
-        )
+        rows = tuple(headers.get(worker) for worker in self._places)
+        return Table(Header(Kind.REPLY, flags, nbytes=nbytes), rows, self._rows)
 
     def header_memory(self, transport: Transport) -> Tensor:
         return transport.storage(self._rows.end)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nnlo.algos import Lineage, Update
 from nnlo.comm.base import Send, Source, Transport
-from nnlo.comm.messages import Header, Kind
+from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.comm.tables import Table
 from nnlo.errors import PeerLost
 from nnlo.flat import HEADER_BYTES, Arena
@@ -52,6 +52,7 @@ class Relay:
         self.moves = moves_of(transport.storage, self.below, job.place(0, 0, setup.layout, ()).seed)
         self.held: dict[int, Header] = {}
         self.awaited, self.stopped = set(self.workers), set[int]()
+        self.more_to_come = False
         self.sending: Send | None = None
 
     async def run(self) -> None:
@@ -96,7 +97,7 @@ class Relay:
         """Send what is held, if there is room and it is time."""
         if self.sending and self.sending.ready:
             self.sending = None
-        if self.sending or not self.held or (self.algorithm.synchronous and self.awaited):
+        if self.sending or not self.held or (self.algorithm.synchronous and (self.awaited or self.more_to_come)):
             return
         headers = self.chosen()
         updates = [worker for worker, header in headers.items() if brings(header)]
@@ -149,6 +150,7 @@ class Relay:
         """Give the workers that the head has answered what it says."""
         headers = {w: h for w, h in zip(self.workers, self.rows.read(self.reply), strict=True) if h is not None}
         pinned, nbytes = self.replies.fresh(), told.nbytes - self.rows.end
+        self.more_to_come = bool(told.flags & Flag.MORE)
         if nbytes:
             body = self.reply.storage[self.rows.end : told.nbytes]
             pinned.arena.storage[self._body : self._body + nbytes].copy_(body)
