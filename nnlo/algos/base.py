@@ -180,7 +180,8 @@ class ServerAlgorithm(Algorithm):
     asks for the centre's weights, takes them in by `receive`, and then sends its update, which is not answered.
     `recalls`: a worker still needs its update as it was when the answer to it comes.
     `pipelined`: a worker computes its next update while the one before is under way, so that each is a step later.
-    `in_place`: workers have the centre's weights themselves, x is w, and move them; messages have no vector.
+    `in_place`: workers have the centre's weights themselves, x is w, and move them; messages have no vector, and each
+    keeps statistics of its own.
     `lockstep`: every worker takes part in every step, those without a batch too, since each keeps the
     centre's state. `backup_workers`: how many updates a synchronous step does not wait for.
     """

@@ -105,9 +105,11 @@ class Downpour(MeanGradient, ServerAlgorithm):
         """Late updates that a master between has combined count as so many steps, at the same weights."""
         optimizer: FlatOptimizer = state["optimizer"]
         factor, steps = optimizer.factor, 1 if self.synchronous else len(lineages)
-        late = max(self.divisor(lineage.delay) for lineage in lineages)
-        if late != steps:
-            optimizer.scale(factor * steps / late)
+        late = max([self.divisor(lineage.delay) for lineage in lineages])
+        if late == steps:
+            optimizer.step(w, merged)
+            return w
+        optimizer.scale(factor * steps / late)
         optimizer.step(w, merged)
         optimizer.scale(factor)
         return w

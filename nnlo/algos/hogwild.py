@@ -7,7 +7,8 @@ worker i, each with a state of the optimizer of its own:
     w <- Opt_i(w, g(w))
 
 A gradient may be taken from weights that others are writing, and of two writes at once one may be lost. The master
-deals batches, counts and validates; there is no vector in what it is told, nor in what it answers.
+deals batches, counts and validates; there is no vector in what it is told, nor in what it answers, and nobody waits for
+the answer before the next batch.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Nothing(Codec[Options]):
 class Hogwild(ServerAlgorithm):
     """The steps of the module's docstring. x is w."""
 
-    in_place = reply_is_weights = gradient_is_update = True
+    in_place = reply_is_weights = gradient_is_update = pipelined = True
 
     def __init__(self, options: DownpourOptions) -> None:
         self.sync_every = options.sync_every

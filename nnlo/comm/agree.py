@@ -18,7 +18,8 @@ LONGEST_MESSAGE = 4000
 async def share(transport: Transport, value: Any) -> list[Any]:
     """Every rank's `value` (plain JSON), in the order of the group."""
     told = await transport.allgather(json.dumps(value).encode())
-    known = {data: json.loads(data) for data in set(told)}
+    unlike = list(set(told))  # most say the same, and one call reads a thousand texts sooner than a thousand do
+    known = dict(zip(unlike, json.loads(b"[" + b",".join(unlike) + b"]"), strict=True))
     return [known[data] for data in told]
 
 

@@ -82,8 +82,11 @@ class Channel(Source):
         return self.send_written(memory, header.nbytes)
 
     @abstractmethod
-    def send_written(self, memory: Tensor, nbytes: int) -> Send:
-        """Start sending `memory`, which opens with a header already, and which others may be sending too."""
+    def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
+        """Start sending `memory`, which opens with a header already, and which others may be sending too.
+
+        until_taken: it is ready no sooner than the peer has room for it, also where it could lie on the way.
+        """
 
 
 class Task(Source, Generic[T]):

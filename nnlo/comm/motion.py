@@ -53,6 +53,11 @@ class Motion:
         return time.perf_counter() - self.began
 
     @property
+    def all_rings(self) -> bool:
+        """Whether MPI moves nothing, and is not going to."""
+        return not (self._goes_out or self.channels or self.requests)
+
+    @property
     def active(self) -> list[UnderWay]:
         """What MPI moves."""
         return [*(channel for channel in self.channels if channel.posted), *self.requests]
@@ -69,7 +74,7 @@ class Motion:
         self._test()
 
     def _test(self) -> None:
-        if not self.channels and not self.requests and not self._goes_out:
+        if self.all_rings:
             return
         active = self.active
         if active:
@@ -85,10 +90,15 @@ class Motion:
         if self.node is None:
             patience.pause()
         elif rings and not self.active and not patience.spin:
-            self.node.wait(self.longest if left is None else min(left, self.longest))
+            self.sleep(left)
         else:
             self.node.wait(patience.seconds())
         self._test()
+
+    def sleep(self, left: float | None) -> None:
+        """Until the node rings, for `left` seconds at most."""
+        assert self.node is not None
+        self.node.wait(self.longest if left is None else min(left, self.longest))
 
     def wake(self, *_: object) -> None:
         """Something got ready on another thread."""
@@ -107,23 +117,23 @@ class Poll(Effect[list[Source]]):
         self.motion, self.spin, self.sources, self.deadline = motion, spin, sources, deadline
 
     def perform(self) -> list[Source]:
-        self.motion.progress()
-        if ready := self._ready():
-            return ready
+        rings = all(source.rings for source in self.sources)
+        patience = None if rings and not self.spin and self.motion.all_rings else Patience(self.spin)
+        if patience:
+            self.motion.progress()
         self.motion.waits = True  # what gets ready from here on rings: it is looked for once more before the first rest
         try:
-            return self._wait()
+            return self._wait(patience, rings)
         finally:
             self.motion.waits = False
 
-    def _ready(self) -> list[Source]:
-        return [source for source in self.sources if source.ready]
-
-    def _wait(self) -> list[Source]:
-        patience, rings = Patience(self.spin), all(source.rings for source in self.sources)
-        while not (ready := self._ready()):
+    def _wait(self, patience: Patience | None, rings: bool) -> list[Source]:
+        while not (ready := [source for source in self.sources if source.ready]):
             left = None if self.deadline is None else self.deadline - self.motion.clock()
             if left is not None and left <= 0:
                 break
-            self.motion.rest(patience, rings, left)
+            if patience:
+                self.motion.rest(patience, rings, left)
+            else:
+                self.motion.sleep(left)
         return ready

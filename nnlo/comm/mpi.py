@@ -217,8 +217,9 @@ class MpiTransport(Transport):
     def progress(self) -> None:
         self.motion.progress()
 
-    def start_send(self, memory: Any, peer: int, tag: int) -> Send:
-        return self.motion.begin(self.comm.Isend([memory, MPI.BYTE], self.peers.index(peer), tag))
+    def start_send(self, memory: Any, peer: int, tag: int, until_taken: bool) -> Send:
+        start = self.comm.Issend if until_taken else self.comm.Isend
+        return self.motion.begin(start([memory, MPI.BYTE], self.peers.index(peer), tag))
 
     @cached_property
     def _collectives(self) -> SharedGroup | MpiGroup:
@@ -313,5 +314,5 @@ class MpiChannel(Channel):
         self._arrived = False
         return Header.read(self._received)
 
-    def send_written(self, memory: Tensor, nbytes: int) -> Send:
-        return self._transport.start_send(memory.numpy().data[:nbytes], self.peer, self._tag)
+    def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
+        return self._transport.start_send(memory.numpy().data[:nbytes], self.peer, self._tag, until_taken)

@@ -58,8 +58,10 @@ class Segments:
 
     def find(self, memory: Tensor) -> tuple[Segment, int] | None:
         """The segment that `memory` lies in, and where; None for memory from elsewhere."""
-        start = memory.untyped_storage().data_ptr()
-        segment = self._at.get(start)
+        segment = self._at.get(memory.data_ptr())
+        if segment is not None:
+            return segment, 0
+        segment = self._at.get(memory.untyped_storage().data_ptr())
         return None if segment is None else (segment, int(memory.storage_offset()) * memory.element_size())
 
 

@@ -135,19 +135,19 @@ class SharedChannel(Channel):
             self._progress()
         return self._theirs[:nbytes]
 
-    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+    def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
         self._sent += 1
         while self._leaving and self._leaving[0][0] <= self.told(COPIED):
             self._leaving.popleft()
         if nbytes == HEADER_BYTES:
-            return self._send_inline(memory, nbytes)
+            return self._send_inline(memory, nbytes, until_taken)
         if self._in_place:
             if self._theirs is None or memory.data_ptr() != self._theirs.data_ptr():
                 raise ProtocolError("a channel whose slot is in use carries no message from elsewhere")
             self._link.say(RING.pack(IN_PLACE, self._name, 0, 0, nbytes))
             return SharedSend(self, ROOMS, self._sent + 1)
         if nbytes <= SMALL:
-            return self._send_inline(memory, nbytes)
+            return self._send_inline(memory, nbytes, until_taken)
         found = self._node.segments.find(memory)
         if found is None:
             raise ProtocolError("messages between ranks of one host are sent from memory of the transport")
@@ -156,6 +156,6 @@ class SharedChannel(Channel):
         self._link.say(RING.pack(ELSEWHERE, self._name, segment.number, start, nbytes), segment)
         return SharedSend(self, COPIED, self._sent)
 
-    def _send_inline(self, memory: Tensor, nbytes: int) -> Send:
+    def _send_inline(self, memory: Tensor, nbytes: int, until_taken: bool) -> Send:
         self._link.say(RING.pack(INLINE, self._name, 0, 0, nbytes) + bytes(memory.numpy().data[:nbytes]))
-        return SENT
+        return SharedSend(self, COPIED, self._sent) if until_taken else SENT

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nnlo.comm.virtual_transport import VirtualChannel
 
 T = TypeVar("T")
+Action: TypeAlias = Callable[[], None]
 
 
 class Wait(Effect[list[Source]]):
@@ -110,11 +111,11 @@ class VirtualWorld(World):
 
     def _begin(self) -> None:
         self.time = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.endpoints: dict[tuple[Any, ...], VirtualChannel] = {}
-        self.undelivered: dict[tuple[Any, ...], deque[Tensor]] = {}
+        self.undelivered: dict[tuple[Any, ...], deque[tuple[Tensor, Action]]] = {}
         self.collectives: dict[tuple[Any, ...], Collective] = {}
         self._lost: set[int] = set()
         self._links = Links(self.costs)
@@ -129,10 +130,10 @@ class VirtualWorld(World):
     def now(self) -> float:
         return self.time
 
-    def at(self, time: float, action: Callable[[], None]) -> None:
+    def at(self, time: float, action: Action) -> None:
         heapq.heappush(self._events, (time, next(self._order), action))
 
-    def _next_event(self) -> Callable[[], None] | None:
+    def _next_event(self) -> Action | None:
         """Move the clock to the next event; None where nothing is left to happen."""
         if not self._events:
             return None
@@ -260,15 +261,20 @@ class VirtualWorld(World):
 
     # Messages.
 
-    def deliver(self, key: tuple[Any, ...], source: int, peer: int, message: Tensor, sent: Callable[[], None]) -> None:
-        """Carry a message over the links: `sent` is called when it has left, the channel told when it is there."""
+    def deliver(
+        self, key: tuple[Any, ...], source: int, peer: int, message: Tensor, sent: Action, taken: Action
+    ) -> None:
+        """Carry a message over the links: `sent` is called when it has left, `taken` when the peer had room for it.
+
+        The channel is told when it is there.
+        """
         hosts = self.host_of[source], self.host_of[peer]
         left, arrived = self._links.carry(key, *hosts, message.numel(), self.now())
         self.at(left, sent)
-        self.at(arrived, partial(self._arrive, key, message))
+        self.at(arrived, partial(self._arrive, key, message, taken))
 
-    def _arrive(self, key: tuple[Any, ...], message: Tensor) -> None:
-        self.undelivered.setdefault(key, deque()).append(message)
+    def _arrive(self, key: tuple[Any, ...], message: Tensor, taken: Action) -> None:
+        self.undelivered.setdefault(key, deque()).append((message, taken))
         if key in self.endpoints:
             self.endpoints[key].collect()
 

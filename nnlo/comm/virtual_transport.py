@@ -168,10 +168,11 @@ class VirtualChannel(Channel):
         """Take the oldest message that is there, if room was made for it."""
         waiting = self._transport.world.undelivered.get(self._here)
         if self._posted and waiting:
-            message = waiting.popleft()
+            message, taken = waiting.popleft()
             self.incoming[: message.numel()].copy_(message)
             self._posted, self._arrived = False, True
             self._transport.world.notify(self._transport.process, self)
+            taken()
 
     def lose(self) -> None:
         self._lost = True
@@ -187,14 +188,19 @@ class VirtualChannel(Channel):
         self._handle(self.incoming[: header.nbytes])
         return header
 
-    def send_written(self, memory: Tensor, nbytes: int) -> Send:
+    def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
         """What is sent is what was there now; it leaves once what is owed has been paid."""
         send, message = Done(), memory[:nbytes].clone()
         world, process = self._transport.world, self._transport.process
         finish = partial(send.finish, world, process)
+        left, taken = (nothing, finish) if until_taken else (finish, nothing)
         self._handle(message)
-        process.debt.pay(partial(world.deliver, self._there, process.id, self.peer, message, finish))
+        process.debt.pay(partial(world.deliver, self._there, process.id, self.peer, message, left, taken))
         return send
 
     def _handle(self, message: Tensor) -> None:
         self._transport.process.debt.add(self._transport.world.costs.handling_seconds(self._transport.id, message))
+
+
+def nothing() -> None:
+    """Nobody waits for this."""

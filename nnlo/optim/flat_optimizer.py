@@ -142,9 +142,10 @@ class Part:
     group: int
     start: int
     stop: int
+    whole: bool
 
     def of(self, vector: Tensor) -> Tensor:
-        return vector if self.stop - self.start == vector.numel() else vector[self.start : self.stop]
+        return vector if self.whole else vector[self.start : self.stop]
 
 
 def laid_out(name: str, vector: Tensor, groups: Sequence[Group]) -> tuple[list[Part], list[dict[str, Any]]]:
@@ -152,7 +153,10 @@ def laid_out(name: str, vector: Tensor, groups: Sequence[Group]) -> tuple[list[P
     parts: list[Part] = []
     described: list[dict[str, Any]] = []
     for place, group in enumerate(groups or [Group({}, ((0, len(vector)),))]):
-        own = [Part(torch.nn.Parameter(vector[start:stop]), place, start, stop) for start, stop in group.runs]
+        own = [
+            Part(torch.nn.Parameter(vector[start:stop]), place, start, stop, stop - start == len(vector))
+            for start, stop in group.runs
+        ]
         described.append({"params": [part.parameter for part in own], **checked_settings(name, group.settings)})
         parts += own
     return parts, described

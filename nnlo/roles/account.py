@@ -26,8 +26,12 @@ class Account:
             self._callbacks.on_train_batch_end(step, self._logs(arrived, clock))
 
     def _logs(self, arrived: Sequence[Arrived], clock: int) -> dict[str, Any]:
-        samples = sum(one.lineage.samples for one in arrived)
-        sums = [sum(parts) for parts in zip(*(one.sums for one in arrived), strict=True)]
-        staleness = max(one.lineage.delay for one in arrived)
-        means = {name: total / samples for name, total in zip(self._recorder.metric_names, sums, strict=True)}
-        return {"samples": clock, "epoch": clock / self._samples, "staleness": staleness, **means}
+        _, _, staleness, samples = arrived[0].lineage
+        sums = arrived[0].sums
+        for one in arrived[1:]:
+            staleness, samples = max(staleness, one.lineage.delay), samples + one.lineage.samples
+            sums = [mine + theirs for mine, theirs in zip(sums, one.sums, strict=True)]
+        logs = {"samples": clock, "epoch": clock / self._samples, "staleness": staleness}
+        for name, total in zip(self._recorder.metric_names, sums, strict=True):
+            logs[name] = total / samples
+        return logs

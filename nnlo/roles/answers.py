@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from nnlo.algos import ServerAlgorithm
@@ -23,9 +23,12 @@ from nnlo.training.record import Recorder
 QUESTIONS: dict[Kind, Kind | None] = {Kind.HELLO: Kind.WEIGHTS, Kind.REQUEST: Kind.REPLY, Kind.IDLE: None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
-    """What a worker is owed: `nbytes` of the centre, or of what a step left for it; the clock that it goes by."""
+    """What workers are owed: `nbytes` of the centre, or of what a step left for them; the clock that it goes by.
+
+    Those who are owed the same one can be told by one message.
+    """
 
     kind: Kind
     nbytes: int
@@ -50,7 +53,10 @@ class Answers:
         self._transport, self._algorithm, self._dealer = transport, algorithm, dealer
         self._stepper, self._recorder, self._links = stepper, recorder, links
         self._low_water = max(2 * algorithm.sync_every, DEPTH)
-        self._weights_bytes, self._reply_bytes = wires.told_bytes
+        weights_bytes, reply_bytes = wires.told_bytes
+        self._range = Answer(Kind.REPLY, HEADER_BYTES)
+        self._whole = {kind: Answer(kind, weights_bytes) for kind in (Kind.WEIGHTS, Kind.REPLY)}
+        self._moved = Answer(Kind.REPLY, reply_bytes)
         self.parked: dict[int, Answer] = {}
         self._clock, self._stopping = 0, False
 
@@ -62,7 +68,7 @@ class Answers:
 
     def answer(self, kind: Kind | None) -> Answer:
         """The centre's weights, as a reply or to start from; None for a range of batches alone."""
-        return Answer(kind, self._weights_bytes) if kind else Answer(Kind.REPLY, HEADER_BYTES)
+        return self._whole[kind] if kind else self._range
 
     def unmoved(self, header: Header) -> Answer | None:
         """How an update is answered that was not part of a step; None where its sender expects nothing."""
@@ -75,7 +81,9 @@ class Answers:
         """How updates are answered that were part of a step, at which the clock was `clock`; None where not at all."""
         if self._algorithm.pull_first:
             return None
-        return Answer(Kind.REPLY, self._reply_bytes, clock if self._algorithm.lockstep else None, pinned)
+        if self._algorithm.lockstep:
+            return replace(self._moved, clock=clock, pinned=pinned)
+        return replace(self._moved, pinned=pinned) if pinned else self._moved
 
     def serve(self, clock: int, stopping: bool, pending: Container[int]) -> None:
         """Answer the parked workers that there is an answer for; those whose update is `pending` are heard too."""

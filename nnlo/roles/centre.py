@@ -33,6 +33,9 @@ class Pinned:
     def free(self) -> bool:
         return not self.owed and not self.leaving()
 
+    def says_other_than(self, header: Opening) -> bool:
+        return self.header is not None and self.header != header
+
 
 class Ring:
     """Arenas that messages leave from; `make` gives a new one of the transport's memory."""
@@ -59,7 +62,7 @@ class Ring:
     def send(self, channel: Channel, header: Opening, pinned: Pinned) -> None:
         """Send one that was given back, with this header; several that say the same leave from the same memory."""
         pinned.owed = max(0, pinned.owed - 1)
-        if pinned.header != header and pinned.leaving():
+        if pinned.says_other_than(header) and pinned.leaving():
             copy = self.fresh()
             copy.arena.copy_body(pinned.arena)
             self.back(copy)
@@ -100,13 +103,13 @@ class Centre(Ring):
 
     def send_current(self, channel: Channel, header: Opening) -> None:
         """Send the weights, from where they lie; replies that say the same leave from the same memory."""
-        if self._current.header != header and self._current.leaving():
+        if self._current.says_other_than(header) and self._current.leaving():
             self._move()
         leave(channel, header, self._current)
 
 
 def leave(channel: Channel, header: Opening, pinned: Pinned) -> None:
-    if pinned.header != header:
+    if pinned.header is None or pinned.header != header:
         header.write(pinned.arena.memory)
         pinned.header = header
     pinned.sends.append(channel.send_written(pinned.arena.storage, header.nbytes))

@@ -104,8 +104,9 @@ class Master:
         self.take(link)
         while self.pending and (step := self.next_step()):
             await self.apply(step)
-            for peer in self.afterwards.keys() - self.pending.keys():
-                self.hear(peer, self.afterwards.pop(peer))
+            if self.afterwards:
+                for peer in self.afterwards.keys() - self.pending.keys():
+                    self.hear(peer, self.afterwards.pop(peer))
         self.serve()
         link.put_aside()
 
@@ -209,10 +210,11 @@ class Master:
             return {peer: self.answers.unmoved(header) for peer, header in headers.items()}
         began = self.transport.trace.now()
         self.stepper.scale(self.job.factor(clock, self._samples))
-        taking = headers if self.algorithm.lockstep else [one.peer for one in good]
-        pinned = self.stepper.step(good, len(self.links), sum(peer in self.links for peer in taking))
-        samples, staleness = sum(one.lineage.samples for one in good), max(one.lineage.delay for one in good)
-        self.transport.trace.add("step", began, self.stepper.version, len(good), samples, staleness)
+        taking = headers if len(good) == len(headers) or self.algorithm.lockstep else {one.peer for one in good}
+        pinned = self.stepper.step(good, len(self.links), len(self.links.keys() & taking))
+        if self.transport.trace.on:
+            samples, staleness = sum(one.lineage.samples for one in good), max(one.lineage.delay for one in good)
+            self.transport.trace.add("step", began, self.stepper.version, len(good), samples, staleness)
         moved, unmoved = self.answers.moved(pinned, clock), self.answers.unmoved
         return {peer: moved if peer in taking else unmoved(header) for peer, header in headers.items()}
 

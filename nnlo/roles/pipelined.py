@@ -13,8 +13,8 @@ from nnlo.training.job import Job
 class PipelinedWorker(Worker):
     """One message is under way at a time; its answer is taken in once the next update is on its way.
 
-    What is sent is a copy, and so are the weights that the model computes with: both ends of the exchange go on
-    while it computes.
+    What is sent is a copy, and so are the weights that the model computes with, unless it moves the centre's own: both
+    ends of the exchange go on while it computes.
     """
 
     def __init__(self, transport: Transport, job: Job, setup: Setup) -> None:

@@ -3,7 +3,8 @@
 Up goes a row for each worker and one vector, what the algorithm combines their updates to; down come a row for each
 worker that is answered and what all of them are answered with. So the head deals, counts and steps as if it heard
 every worker itself. In a synchronous mode a message waits for all workers that the head has answered; otherwise it
-takes what is there. Where it matters how late an update is, one message tells of one version of the centre.
+takes what is there once the head has taken the one before, so that a head that cannot keep up gets fewer and larger
+ones. Where it matters how late an update is, one message tells of one version of the centre.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Relay:
             self.forward()
 
     def sources(self) -> list[Source]:
-        return [*self.channels.values(), self.head, *([self.sending] if self.sending else [])]
+        return [*self.channels.values(), self.head, *([self.sending] if self.sending and self.held else [])]
 
     def take(self, source: Source) -> None:
         """What has come from a worker or from the head, or has left."""
@@ -106,7 +107,7 @@ class Relay:
         nbytes = len(self.up.storage) if updates else self.rows.end
         table = Table(Header(Kind.UPDATE, nbytes=nbytes), tuple(headers.get(w) for w in self.workers), self.rows)
         table.write(self.up.memory)
-        self.sending = self.head.send_written(self.up.storage, nbytes)
+        self.sending = self.head.send_written(self.up.storage, nbytes, until_taken=True)
         self.make_room(headers)
 
     def chosen(self) -> dict[int, Header]:

@@ -138,8 +138,9 @@ class Worker:
             self.computing.add(Range(reply.epoch, reply.first, reply.count))
 
     def take_buffers(self, kind: Kind) -> None:
-        """The centre's statistics, but those of weights of its own where a worker keeps such, apart from the centre."""
-        if kind is Kind.WEIGHTS or not (self.algorithm.pull_first or self.algorithm.answers_before):
+        """The centre's statistics, but where a worker keeps weights or statistics of its own, apart from the centre."""
+        algorithm = self.algorithm
+        if kind is Kind.WEIGHTS or not (algorithm.pull_first or algorithm.answers_before or algorithm.in_place):
             body = self.weights if kind is Kind.WEIGHTS else self.reply
             self.up.buffers.copy_(body.buffers)
             self.computing.flat.write_counters(body.counters)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from nnlo.errors import OptionsError
 
@@ -87,12 +88,12 @@ class Topology:
         """The workers of each master under the head; 0 where all workers are rank 0's own."""
         return self.workers // (self.masters - 1) if self.masters > 1 else 0
 
-    @property
+    @cached_property
     def leads(self) -> tuple[int, ...]:
         """The ranks that stand for a worker, in the order of their numbers."""
         return tuple(node.rank for node in self.nodes if node.role is Role.WORKER)
 
-    @property
+    @cached_property
     def crew(self) -> Topology:
         """The places of those who exchange with one another, all but the members of teams, numbered anew."""
         return Topology.of(self.masters + self.workers, self.masters)

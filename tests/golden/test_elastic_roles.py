@@ -109,9 +109,9 @@ def test_a_worker_is_told_to_stop_once(options: dict[str, Any], monkeypatch: pyt
     told: list[int] = []
     send = Answers._send
 
-    def noted(answers: Answers, link: Link, answer: Answer, headers: Mapping[int, Header]) -> None:
+    def noted(answers: Answers, link: Link, answer: Answer, headers: Mapping[int, Header], flags: int) -> None:
         told.extend(headers if answer.kind is Kind.STOP else ())
-        send(answers, link, answer, headers)
+        send(answers, link, answer, headers, flags)
 
     monkeypatch.setattr(Answers, "_send", noted)
     x, y = labelled(90)

@@ -73,7 +73,7 @@ def test_a_gradient_that_is_not_finite_is_left_out() -> None:
     assert run.last["refused"] == 1
 
 
-def test_statistics_go_to_the_centre_and_back() -> None:
+def test_statistics_go_to_the_centre() -> None:
     def batch_norm() -> nn.Module:
         torch.manual_seed(2)
         return nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 4))
@@ -103,3 +103,13 @@ def test_it_takes_one_host_and_one_master() -> None:
         train_here(VirtualWorld(3), data, algo, linear)
     with pytest.raises(OptionsError, match="--hogwild knows one master: drop --n-masters, or --hogwild"):
         train_here(together(5), data, algo, linear, num_masters=2)
+
+
+def test_nobody_waits_for_an_answer() -> None:
+    """A batch takes 1 s, a message a quarter: so long are the question for weights and its answer, four batches, the
+    first exchange, which is waited for since its answer brings more batches, and the last update."""
+    costs = Costs(compute=0.25, local_latency=0.25, local_bandwidth=float("inf"))
+    world = VirtualWorld(2, hosts=[Host((0, 1), cores=2)], costs=costs)
+    algo = Algo("sgd", lr=LR, loss="mse", metrics=(), hogwild=True)
+    run = train_here(world, Batches(cut(*integers(STEPS * ROWS), [ROWS] * STEPS)), algo, linear)
+    assert run.history["epochs"][-1]["seconds"] == 0.5 + STEPS + 0.5 + 0.25

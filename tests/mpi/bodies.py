@@ -4,7 +4,8 @@ A test module says
 
     test_channels = bodies_test("bodies_channels.py", ranks=(2, 3))
 
-and gets `test_channels[mpich-2-body_ping]`, ...: one job for each MPI and number of ranks.
+and gets `test_channels[mpich-2-body_ping]`, ...: one job for each MPI and number of ranks. `others` are the numbers of
+ranks for MPIs other than MPICH, where the module is about roles rather than messages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mpi.launch import JobFailure, Result, launch
+from tests.mpi.launch import IMPLEMENTATIONS, JobFailure, Result, launch
 from tests.mpi.run_bodies import merge
 
 HERE = Path(__file__).parent
@@ -32,17 +33,20 @@ def body_names(path: Path) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("body_")]
 
 
-def bodies_test(module: str, ranks: Sequence[int] = (2,), seconds: float = 20.0) -> Callable[..., None]:
+def bodies_test(
+    module: str, ranks: Sequence[int] = (2,), seconds: float = 20.0, others: Sequence[int] | None = None
+) -> Callable[..., None]:
     """A pytest function over every MPI, number of ranks and body of `module`, a file in this folder.
 
     `seconds` is what one body may take before it fails; the bodies after it still run, in a new job.
     """
     path = HERE / module
     names = body_names(path)
+    jobs = [(mpi, np) for mpi in IMPLEMENTATIONS for np in (ranks if others is None or mpi == "mpich" else others)]
 
     @pytest.mark.timeout(2 * (START + seconds) * max(1, len(names)))
     @pytest.mark.parametrize("body", names)
-    @pytest.mark.parametrize("np", ranks)
+    @pytest.mark.parametrize(("mpi", "np"), jobs, indirect=["mpi"])
     def test(mpi: str, np: int, body: str) -> None:
         report = run_bodies(path, mpi, np, seconds)[body]
         if report["outcome"] == "skipped":
