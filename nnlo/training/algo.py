@@ -11,22 +11,24 @@ from nnlo.model import get_amp, get_loss, get_metrics
 from nnlo.optim import NO_CLIP, OPTIMIZERS, Clip, OptimizerSpec
 from nnlo.options import Options, fields_of, flag_of
 
+DEFAULT_OPTIMIZER = "sgd"
+
 
 class Algo:
     """An algorithm and its settings.
 
-    `optimizer` is the name of the one that the master applies (None where the mode has none). `loss` is a
-    Keras name, a torch class or "module:callable"; `metrics` default to accuracy where the loss
-    classifies. `validate_every` counts batches; epoch ends are always validated. `clip_norm` and
-    `clip_value` limit the gradient that the optimizer gets. `amp` is "bf16" or "fp16", the workers' mixed
-    precision. All other keywords are settings of the optimizer (`lr` or `learning_rate`, `momentum`,
-    `weight_decay`, ...) or of the mode, by the names of its flags (`sync_every=4`); the latter may come
-    as one instead, `mode_options`. Raises OptionsError for names that neither knows.
+    `optimizer` is the name of the one that the master applies (None, or the default, where the mode has none). `loss`
+    is a Keras name, a torch class or "module:callable"; `metrics` default to accuracy where the loss classifies.
+    `validate_every` counts batches; epoch ends are always validated. `clip_norm` and `clip_value` limit the gradient
+    that the optimizer gets. `amp` is "bf16" or "fp16", the workers' mixed precision. All other keywords are settings of
+    the optimizer (`lr` or `learning_rate`, `momentum`, `weight_decay`, ...) or of the mode, by the names of its flags
+    (`sync_every=4`); the latter may come as one instead, `mode_options`. Raises OptionsError for names that neither
+    knows.
     """
 
     def __init__(
         self,
-        optimizer: str | None = "sgd",
+        optimizer: str | None = DEFAULT_OPTIMIZER,
         *,
         mode: str = "downpour",
         loss: str = "categorical_crossentropy",
@@ -57,6 +59,8 @@ class Algo:
         clip = Clip(clip_norm, clip_value)
         settings = {**optimizer_defaults(kind, optimizer, options), **options}
         self.optimizer = self._optimizer(optimizer, settings, fused, clip) if kind.needs_optimizer else None
+        if not kind.needs_optimizer and optimizer not in (None, DEFAULT_OPTIMIZER):
+            raise OptionsError(f"--optimizer {optimizer} is not read by --mode {self.mode}: drop it")
         if clip != NO_CLIP and not kind.needs_optimizer:
             raise OptionsError(
                 f"--clip-norm, --clip-value are not read by --mode {self.mode}, which has no --optimizer: drop them"

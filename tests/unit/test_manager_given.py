@@ -25,6 +25,12 @@ def made(*more: Any, **given: Any) -> MPIManager:
     return MPIManager(*first, *more, output=None, **own)
 
 
+def test_an_optimizer_that_the_mode_does_not_read_is_refused() -> None:
+    with pytest.raises(OptionsError, match="--optimizer adam is not read by --mode easgd: drop it"):
+        Algo("adam", mode="easgd")
+    assert Algo(mode="easgd").optimizer is None and Algo(None, mode="easgd").optimizer is None
+
+
 def test_one_master_and_one_process_a_worker_go_in_one_process() -> None:
     for manager in (made(1, 1), made(num_masters=1, num_processes=1)):
         assert manager.train() is not None
