@@ -112,6 +112,25 @@ async def messages_sent_ahead_wait_for_room(transport: Transport) -> None:
     await meet(transport)
 
 
+async def a_message_that_is_to_be_taken_waits_for_room(transport: Transport) -> None:
+    """Small ones and headers alone too, which could lie on their way."""
+    for tag, nbytes in ((31, HEADER_BYTES), (32, 256), (33, 4096)):
+        channels = [transport.channel(peer, tag, nbytes) for peer in others(transport)]
+        await meet(transport)
+        memories = [transport.storage(nbytes) for _ in channels]
+        for memory in memories:
+            header(nbytes).write(memory.numpy().data)
+        sends = [c.send_written(m, nbytes, until_taken=True) for c, m in zip(channels, memories, strict=True)]
+        assert await transport.wait(sends, transport.clock() + 0.05) == []
+        await meet(transport)
+        for channel in channels:
+            channel.post()
+        for channel in channels:
+            assert (await receive(transport, channel)).nbytes == nbytes
+        while pending := [send for send in sends if not send.ready]:
+            await transport.wait(pending)
+
+
 async def a_message_touches_its_own_bytes_alone(transport: Transport) -> None:
     channels = {peer: transport.channel(peer, 5, 512) for peer in others(transport)}
     for channel in channels.values():
@@ -473,6 +492,7 @@ BODIES: list[Body] = [
     messages_arrive_whole_and_in_order,
     large_messages_cross,
     messages_sent_ahead_wait_for_room,
+    a_message_that_is_to_be_taken_waits_for_room,
     a_message_touches_its_own_bytes_alone,
     tags_keep_messages_apart,
     a_star_asks_and_answers,

@@ -195,6 +195,14 @@ def test_updates_that_wait_together_become_one_step() -> None:
     assert run.last["bytes_up"] < alone.last["bytes_up"] + 8 * 4 * 72
 
 
+def test_updates_that_a_busy_head_has_no_room_for_become_one_step() -> None:
+    """Messages travel at once, and the head takes twice as long for one as a worker for a batch."""
+    x, y = integers(8 * 8 * 4)
+    costs = Costs(compute=1e-3, handling=lambda peer, message: 0.0 if peer else 4e-3, latency=1e-5, bandwidth=1e12)
+    run = trained((2, 8, 1), Batches(cut(x, y, [4] * 64)), algo_of("downpour", {}), costs=costs)
+    assert sum(run.last["staleness"]["histogram"]) == 64 and run.last["updates"] <= 32
+
+
 def test_the_bytes_of_the_heads_link_are_counted() -> None:
     """One message of two workers a step, of the size of its arena: two rows of a header and two sums more or less.
 

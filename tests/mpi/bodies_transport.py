@@ -60,6 +60,10 @@ def body_messages_sent_ahead_wait_for_room(comm: MPI.Intracomm) -> None:
     run(comm, bodies.messages_sent_ahead_wait_for_room)
 
 
+def body_a_message_that_is_to_be_taken_waits_for_room(comm: MPI.Intracomm) -> None:
+    run(comm, bodies.a_message_that_is_to_be_taken_waits_for_room)
+
+
 def body_a_message_touches_its_own_bytes_alone(comm: MPI.Intracomm) -> None:
     run(comm, bodies.a_message_touches_its_own_bytes_alone)
 
