@@ -5,7 +5,8 @@
 As many ranks compute as there are cores; the others wait for a message that does not come for some seconds: their
 processor time, and what the computing ranks get done in that time next to what they get done alone. Then
 one computing rank after each piece of work wakes a waiting one. The last rows: one rank that waits, one that wakes
-it, a core each, asleep and with `--wait spin`. Times are of the machine's one monotonic clock.
+it, a core each, asleep and with `--wait spin`. Beside both, how late a process is that waits for a socket and does
+nothing else: no rank that sleeps can be sooner. Times are of the machine's one monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import argparse
 import json
 import os
 import resource
+import socket
 import statistics
+import struct
 import time
 from functools import partial
+from multiprocessing import Process
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,8 @@ from nnlo.flat import HEADER_BYTES
 SECONDS = 3.0
 WAKES = 200
 TAG = 1
-ALONE, EACH = "nobody waits", "a core each"
+ALONE, EACH, SOCKET = "nobody waits", "a core each", "a socket alone"
+STAMP = struct.Struct("q")
 
 
 class Piece:
@@ -112,6 +117,29 @@ def summary(everything: list[dict[str, Any]]) -> dict[str, Any]:
     return {"idle_cpu": max(idle, default=0.0), "pieces": pieces, "wake_us": statistics.median(late) if late else 0.0}
 
 
+def by_socket(busy: int) -> dict[str, float]:
+    """`busy` processes compute, and the first of them wakes this one after each piece of work."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    others = [Process(target=ring, args=(near,)), *(Process(target=compute, args=(SECONDS,)) for _ in range(1, busy))]
+    for one in others:
+        one.start()
+    late = []
+    for _ in range(WAKES):
+        (sent,) = STAMP.unpack(far.recv(STAMP.size))
+        late.append((time.perf_counter_ns() - sent) / 1e3)
+    for one in others:
+        one.join()
+    return {"idle_cpu": 0.0, "pieces": 0, "wake_us": statistics.median(late)}
+
+
+def ring(near: socket.socket) -> None:
+    torch.set_num_threads(1)
+    piece = Piece()
+    for _ in range(WAKES):
+        piece()
+        near.send(STAMP.pack(time.perf_counter_ns()))
+
+
 def rank(transport: str, wait: str, busy: int) -> None:
     from mpi4py import MPI
 
@@ -152,6 +180,7 @@ def main() -> None:
             contenders[f"{ranks} ranks, {transport}"] = partial(launched, ranks, cores, transport, "sleep")
         for wait in ("sleep", "spin"):
             contenders[f"{EACH}, {transport}, {wait}"] = partial(launched, 2, 1, transport, wait)
+    contenders |= {SOCKET: partial(by_socket, cores), f"{SOCKET}, {EACH}": partial(by_socket, 1)}
     found = interleaved(contenders, arguments.rounds)
     print(table(found))
     if arguments.out is not None:
@@ -159,12 +188,13 @@ def main() -> None:
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Rows with a core for the waiting rank too have half of the computing ones, whose work is not set beside."""
+    """Work is set beside where as many compute as where nobody waits, and where it was counted."""
     lines = ["", "| | a waiting rank, % of a core | work done | wake-up, us |", "| --- | --- | --- | --- |"]
     for name, middle in medians(found).items():
         done = statistics.median(ratios(found, name, ALONE, "pieces"))
-        work = "" if name.startswith(EACH) else f"{done:.2f}"
-        lines.append(f"| {name} | {100 * middle['idle_cpu']:.2f} | {work} | {middle['wake_us']:.0f} |")
+        work = "" if EACH in name or SOCKET in name else f"{done:.2f}"
+        idle = "" if SOCKET in name else f"{100 * middle['idle_cpu']:.2f}"
+        lines.append(f"| {name} | {idle} | {work} | {middle['wake_us']:.0f} |")
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from nnlo.algos.base import Lineage, Place, ServerAlgorithm, State, SyncEveryOptions, Update, total
+from nnlo.blocks import blocks
 from nnlo.options import option
 
 EPS = 1e-16
@@ -86,12 +87,12 @@ class Gem(ServerAlgorithm):
         x.sub_(gradient)
 
     def receive(self, x: Tensor, reply: Tensor, state: State) -> None:
-        u, momentum, stale = state["update"], state["momentum"], state["stale"]
-        u.mul_(-self.rate * state["factor"])
-        momentum.mul_(self.options.gem_momentum).add_(u)
-        moved = stale.sub_(reply).abs_()
-        self._match(u, momentum, moved)
-        stale.copy_(reply)
+        u = state["update"]
+        for update, momentum, stale, centre in blocks(u, state["momentum"], state["stale"], reply):
+            update.mul_(-self.rate * state["factor"])
+            momentum.mul_(self.options.gem_momentum).add_(update)
+            self._match(update, momentum, moved=stale.sub_(centre).abs_())
+            stale.copy_(centre)
         state["batches"] = 0
         if x.data_ptr() != reply.data_ptr():
             x.copy_(reply)

@@ -22,14 +22,13 @@ from torch import Tensor
 
 from nnlo.algos.base import State
 from nnlo.algos.voting import VoteOptions, Voting
+from nnlo.blocks import blocks
 from nnlo.errors import OptionsError
 from nnlo.options import option
 
 MOST_BITS = 16
 #: With more bits there are too many levels to tell of each of them.
 MOST_COUNTED_BITS = 8
-#: Gradients that are put into bins at a time, so that what is in between stays in the cache.
-BLOCK = 1 << 15
 #: What the logarithms of exp begin at.
 OFFSET = 1.0001
 
@@ -85,8 +84,7 @@ class BinnedVote(Voting):
         return {"upper": torch.zeros_like(x), "lower": torch.zeros_like(x)}
 
     def vote(self, gradient: Tensor, state: State) -> None:
-        pieces = (vector.split(BLOCK) for vector in (gradient, state["upper"], state["lower"]))
-        for piece, upper, lower in zip(*pieces, strict=True):
+        for piece, upper, lower in blocks(gradient, state["upper"], state["lower"]):
             self.bin(piece, upper, lower)
 
     def bin(self, gradient: Tensor, upper: Tensor, lower: Tensor) -> None:

@@ -34,6 +34,7 @@ from nnlo.algos.base import (
     total,
 )
 from nnlo.algos.mean_gradient import MeanGradient
+from nnlo.blocks import blocks
 from nnlo.compress.levels import Levels, LevelSettings
 from nnlo.flat import Layout, finite
 from nnlo.options import option
@@ -156,11 +157,13 @@ def rounded_mean(votes: Sequence[Tensor], most: int, voters: int) -> Tensor:
     """
     kind = votes[0].dtype
     exact = most * voters * torch.finfo(kind).eps <= 2
-    summed = votes[0] if exact else votes[0].to(torch.float64)
-    for vote in votes[1:]:
-        summed.add_(vote)
-    summed.div_(voters)
-    return summed.abs().ceil_().copysign_(summed).to(kind)
+    for parts in blocks(*votes):
+        summed = parts[0] if exact else parts[0].to(torch.float64)
+        for part in parts[1:]:
+            summed.add_(part)
+        summed.div_(voters)
+        parts[0].copy_(summed.abs().ceil_().copysign_(summed))
+    return votes[0]
 
 
 def fill_zeros(levels: Tensor, zero: str, stream: tuple[int, int, int]) -> None:

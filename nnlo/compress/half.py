@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nnlo.blocks import blocks
 from nnlo.compress.base import Codec, State
 from nnlo.flat import Layout
 from nnlo.options import Options
@@ -24,7 +25,8 @@ class Half(Codec[Options]):
 
     def encode(self, vector: Tensor, memory: Tensor, state: State) -> None:
         most = torch.finfo(self.narrow).max
-        memory.view(self.narrow).copy_(vector.clamp(-most, most))
+        for part, place in blocks(vector, memory.view(self.narrow)):
+            place.copy_(part.clamp(-most, most))
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
         out.copy_(memory.view(self.narrow))

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nnlo.blocks import blocks
 from nnlo.compress.base import Codec, State
 from nnlo.compress.packing import pack, packed_bytes, unpack
+from nnlo.compress.scaled import keep
 from nnlo.errors import OptionsError
 from nnlo.flat import Layout
 from nnlo.options import Options, option
@@ -50,16 +52,17 @@ class Levels(Codec[LevelSettings]):
         if self.settings.bits == 1:
             torch.gt(vector, 0, out=codes)
         else:
-            codes.copy_(vector + most)
-            if not self.settings.zeros:
-                codes.sub_((vector > 0).to(codes.dtype))
+            for part, place in blocks(vector, codes):
+                level = part + most
+                keep(level if self.settings.zeros else level.sub_((part > 0).to(part.dtype)), place)
         pack(codes, self.settings.bits, memory)
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
         unpack(memory, self.settings.bits, self._codes)
-        if self.settings.bits == 1:
-            out.copy_(self._codes).mul_(2).sub_(1)
-            return
-        out.copy_(self._codes).sub_(self.settings.most)
-        if not self.settings.zeros:
-            out.add_(out >= 0)
+        for codes, place in blocks(self._codes, out):
+            if self.settings.bits == 1:
+                place.copy_(codes).mul_(2).sub_(1)
+            else:
+                place.copy_(codes).sub_(self.settings.most)
+                if not self.settings.zeros:
+                    place.add_(place >= 0)

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-#: Elements that are taken at a time, so that what is in between stays in the cache.
-BLOCK = 1 << 16
+from nnlo.blocks import blocks
 
 
 def largest(part: Tensor) -> float:
@@ -23,15 +21,9 @@ def largest(part: Tensor) -> float:
     return max(-low.item(), high.item())
 
 
-def blocks(part: Tensor) -> Iterator[Tensor]:
-    """BLOCK elements at a time."""
-    for start in range(0, len(part), BLOCK):
-        yield part[start : start + BLOCK]
-
-
 def mean_abs(part: Tensor) -> float:
     """sum |x| / n."""
-    total = sum(block.abs().sum().item() for block in blocks(part))
+    total = sum(block.abs().sum().item() for (block,) in blocks(part))
     if total == math.inf and (most := largest(part)) < math.inf:
         return most * mean_abs(part / most)
     return total / max(1, len(part))

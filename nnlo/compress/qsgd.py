@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnlo.blocks import blocks
 from nnlo.compress.base import State
-from nnlo.compress.norms import blocks, norm
+from nnlo.compress.norms import norm
 from nnlo.compress.packing import pack
 from nnlo.compress.scaled import ScaledLevels, keep
 from nnlo.flat import Layout
@@ -58,7 +59,7 @@ class Qsgd(ScaledLevels[QsgdOptions]):
             for block, codes in self.coded(index, part):
                 self.round(block, scale, codes, random)
             if state["feedback"]:
-                scales[index] /= 1 + sum(self.spread(block, scale) for block in blocks(part)) / self.half**2
+                scales[index] /= 1 + sum(self.spread(block, scale) for (block,) in blocks(part)) / self.half**2
         pack(self._codes, self.bits, packed)
 
     def round(self, block: Tensor, scale: float, codes: Tensor, random: np.random.Generator) -> None:

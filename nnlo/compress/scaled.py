@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnlo.blocks import blocks
 from nnlo.compress.base import Codec, S
-from nnlo.compress.norms import blocks
 from nnlo.compress.packing import packed_bytes, unpack
 from nnlo.flat import Layout
 
@@ -36,17 +36,17 @@ class ScaledLevels(Codec[S]):
         for index, slot in enumerate(self.layout.parameters):
             yield index, vector[slot.offset : slot.offset + slot.size]
 
-    def coded(self, index: int, part: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def coded(self, index: int, part: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """The elements of a tensor and the place of their codes, as many at a time as the cache holds."""
         start = self.layout.parameters[index].offset
-        return zip(blocks(part), blocks(self._codes[start : start + len(part)]), strict=True)
+        return blocks(part, self._codes[start : start + len(part)])
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
         scales, packed = self.parts(memory)
         unpack(packed, self.bits, out)
-        out.sub_(self.half).div_(self.half)
         for index, part in self.tensors(out):
-            part.mul_(scales[index])
+            for (block,) in blocks(part):
+                block.sub_(self.half).div_(self.half).mul_(scales[index])
 
 
 def keep(values: Tensor, codes: Tensor) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nnlo.algos.sign import Sign, SignOptions
-from nnlo.algos.vote import BINNINGS, BLOCK, BinnedVote, BinnedVoteOptions
+from nnlo.algos.vote import BINNINGS, BinnedVote, BinnedVoteOptions
+from nnlo.blocks import BLOCK
 from nnlo.errors import OptionsError
 from tests.voting import Workers, layout
 

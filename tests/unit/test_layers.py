@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("errors", "options", "registry", "version", "logs", "launcher"),
-    ("flat", "gradients", "optim", "compress", "topology"),
+    ("blocks", "flat", "gradients", "optim", "compress", "topology"),
     ("algos",),
     ("comm", "data", "model"),
     ("training",),
