@@ -36,6 +36,7 @@ from nnlo.training.observe import ObserveArguments
 from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
 from nnlo.training.runlog import log_run
+from nnlo.training.survival import SurvivalArguments
 from nnlo.training.weights import WeightsArguments
 
 PROG = "TrainingDriver"
@@ -49,7 +50,7 @@ def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
     how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *SHARED, *modes, RanksArguments]
-    left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
+    left = [SurvivalArguments, OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
 
 
@@ -117,14 +118,14 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
     reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
-    ranks = build(RanksArguments, given)
+    ranks, survival = build(RanksArguments, given), build(SurvivalArguments, given)
     evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     others = suits, model_defaults(line, source, given)
     layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
     training = build(TrainingArguments, *layers)
-    recorded = (model, weights, data, reading, training, output, watched, callbacks)
+    recorded = (model, weights, data, reading, training, survival, output, watched, callbacks)
     algo, reader, comm = make_algo(model, training, layers), make_data(data, reading, source, given), world_comm()
     return MPIManager(
         comm,
@@ -152,6 +153,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         model_accuracy=training.model_accuracy,
         worker_accuracy=training.worker_accuracy,
         max_bad_updates=training.max_bad_updates,
+        **survival.record(),
         wait=training.wait,
         transport=training.transport,
         verbose=True,

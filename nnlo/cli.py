@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
+from nnlo.comm.ending import end_with
 from nnlo.errors import NnloError, OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import note_error
@@ -231,14 +232,16 @@ def reason(error: Exception) -> str:
 
 def run(prog: str, main: Callable[[], None]) -> NoReturn:
     """Run a command: errors of ours become one line on rank 0's stderr and their exit code."""
+    code = 0
     try:
         main()
     except NnloError as error:
         if launched_rank() == 0:
             note_error(str(error))
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except KeyboardInterrupt:
         print(f"{prog}: interrupted: the weights are lost", file=sys.stderr, flush=True)
-        sys.exit(1)
-    sys.exit(0)
+        code = 1
+    end_with(code)
+    sys.exit(code)

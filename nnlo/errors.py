@@ -39,4 +39,4 @@ class PeerLost(NnloError):
 
     def __init__(self, peer: int, reason: str = "it no longer answers") -> None:
         super().__init__(f"rank {peer} is lost: {reason}")
-        self.peer = peer
+        self.peer, self.reason = peer, reason

@@ -33,8 +33,9 @@ class Flag:
     NONE = 0
     NON_FINITE = 1  # the update holds inf or nan: the vector is not sent
     EXHAUSTED = 2  # the worker's own generator ended before its range did
-    MORE = 4  # the next message to the same master answers workers of the same step
-    ALL = NON_FINITE | EXHAUSTED | MORE
+    MORE = 4  # the next message to the same master gives answers that are given at the same time as these
+    LOST = 8  # the worker does not leave: it is lost, as the master between says in its stead
+    ALL = NON_FINITE | EXHAUSTED | MORE | LOST
 
 
 # Looked up for every message: far quicker than calling the enumeration.

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from nnlo.comm.base import Effect, Send, Source
 from nnlo.comm.node import LONGEST_AWAY, LONGEST_WAIT, Node
 from nnlo.comm.patience import Patience
+from nnlo.comm.watch import Failures, Watch
+from nnlo.errors import PeerLost
 
 
 class UnderWay(Protocol):
@@ -22,7 +24,7 @@ class UnderWay(Protocol):
 
 
 class MpiRequest(Send):
-    """A message that leaves, or a collective."""
+    """A message that leaves."""
 
     def __init__(self, request: Any) -> None:
         self.request, self.posted = request, True
@@ -35,19 +37,37 @@ class MpiRequest(Send):
         self.posted = False
 
 
+class MpiCollective(MpiRequest):
+    """A collective, which nobody can finish once one of its ranks is lost."""
+
+    def __init__(self, request: Any, watch: Watch) -> None:
+        super().__init__(request)
+        self._watch = watch
+
+    @property
+    def ready(self) -> bool:
+        if self.posted and self._watch.lost:
+            raise PeerLost(min(self._watch.lost))
+        return not self.posted
+
+
 class Motion:
     """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock.
 
     Those between ranks of one host go by its `node`, all others by MPI, over `comm` and what was made of it.
+    `failures`: what MPI knows of those who have died, where this rank goes on without them.
     """
 
-    def __init__(self, node: Node | None, comm: Any) -> None:
+    def __init__(self, node: Node | None, comm: Any, failures: Failures | None = None) -> None:
         self.began, self.node, self._comm = time.perf_counter(), node, comm
         self._goes_out = node is None or len(node.peers) < comm.size
         self.longest = LONGEST_AWAY if self._goes_out else LONGEST_WAIT
         self.waits = False
-        self.channels: list[UnderWay] = []
+        self.channels: list[Any] = []
         self.requests: list[MpiRequest] = []
+        self.watch = Watch(failures, self._lose)
+        if node is not None:
+            node.ended = self.watch.ended
 
     def clock(self) -> float:
         return time.perf_counter() - self.began
@@ -62,10 +82,10 @@ class Motion:
         """What MPI moves."""
         return [*(channel for channel in self.channels if channel.posted), *self.requests]
 
-    def begin(self, request: Any) -> MpiRequest:
-        """A message that leaves or a collective, an mpi4py request, is under way from now on."""
-        self.requests.append(MpiRequest(request))
-        return self.requests[-1]
+    def begin(self, request: MpiRequest) -> MpiRequest:
+        """A message that leaves or a collective is under way from now on."""
+        self.requests.append(request)
+        return request
 
     def progress(self) -> None:
         """Let what is under way move on."""
@@ -78,12 +98,38 @@ class Motion:
             return
         active = self.active
         if active:
-            done = active[0].request.Testsome([item.request for item in active])
-            for index in done or ():
-                active[index].complete()
+            self._test_some(active)
             self.requests = [request for request in self.requests if request.posted]
         elif self._goes_out:
-            self._comm.Iprobe()
+            self._comm.Iprobe(self._comm.rank)  # of anybody it would complain of the dead
+
+    def _test_some(self, active: list[UnderWay]) -> None:
+        requests = [item.request for item in active]
+        try:
+            done = requests[0].Testsome(requests)
+        except self.watch.errors as error:
+            self._sort_out(active, error)
+            return
+        for index in done or ():
+            active[index].complete()
+
+    def _sort_out(self, active: list[UnderWay], error: Exception) -> None:
+        """Some of what is under way cannot be completed: see who is lost, and complete what has arrived or left."""
+        if not self.watch.look():
+            raise error
+        for item in active:
+            if item.posted and not isinstance(item, MpiCollective) and item.request.Test():
+                item.complete()
+
+    def _lose(self, peer: int) -> None:
+        """Nothing comes of that rank any more."""
+        for channel in self.channels:
+            if channel.peer == peer:
+                channel.lose()
+        if self.node is not None:
+            self.node.lose(peer)
+
+    # Waiting.
 
     def rest(self, patience: Patience, rings: bool, left: float | None) -> None:
         """Sleep, then look: until there is something new where all of it `rings`, for `left` seconds at most."""
@@ -136,4 +182,5 @@ class Poll(Effect[list[Source]]):
                 self.motion.rest(patience, rings, left)
             else:
                 self.motion.sleep(left)
+            self.motion.watch.check()
         return ready

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from nnlo.comm.aside import Aside, ThreadTask
 from nnlo.comm.base import Channel, Main, Send, Source, Task, Transport, World
-from nnlo.comm.messages import Header
-from nnlo.comm.motion import Motion, Poll
+from nnlo.comm.ending import end_without_mpi
+from nnlo.comm.gathered import Gathered
+from nnlo.comm.motion import Motion, MpiRequest, Poll
+from nnlo.comm.mpi_channel import MpiChannel, MpiGroup
 from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
-from nnlo.comm.shared import SharedChannel
+from nnlo.comm.shared import SENT, SharedChannel
 from nnlo.comm.shared_group import SharedGroup
-from nnlo.errors import NnloError, OptionsError, ProtocolError
+from nnlo.errors import NnloError, OptionsError
 from nnlo.logs import note_error
 
 try:
@@ -41,6 +43,8 @@ LAST_WORDS = 0.2
 TURN_TO_SPEAK, LONGEST_TURN = 0.4, 2.0
 #: Seconds that a launcher gets to end this rank: MPICH's Abort returns before it does.
 TIME_TO_DIE = 1.0
+#: What mpirun --with-ft ulfm sets, and the looks at MPI that let it notice who has died: one of eight does.
+SURVIVES, LOOKS = "OMPI_MCA_mpi_ft_enable", 8
 
 
 def drive(coroutine: Any) -> Any:
@@ -70,7 +74,8 @@ class MpiWorld(World):
         sharpen_timer()
         settle(self.comm.Ibarrier())
         comm = self.comm.Dup()
-        motion = Motion(node_of(self.comm, self.transport), comm)
+        failures = MpiFailures(comm) if os.environ.get(SURVIVES) == "1" else None
+        motion = Motion(node_of(self.comm, self.transport), comm, failures)
         transport = MpiTransport(comm, tuple(range(self.size)), self.spin, motion)
         try:
             result: T = drive(main(transport))
@@ -103,6 +108,21 @@ class MpiWorld(World):
         note_error(text)
         print(text, file=sys.stderr, flush=True)
         abort()
+
+
+class MpiFailures:
+    """What Open MPI's ULFM knows of the ranks of `comm` that have died."""
+
+    error = MPI.Exception
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm, self._group = comm, comm.Get_group()
+
+    def found(self) -> list[int]:
+        for _ in range(LOOKS):
+            self._comm.Iprobe(self._comm.rank)  # of anybody it would complain of the dead
+        failed = self._comm.Get_failed()
+        return failed.Translate_ranks(None, self._group) if failed.size else []
 
 
 def abort() -> NoReturn:
@@ -217,9 +237,11 @@ class MpiTransport(Transport):
     def progress(self) -> None:
         self.motion.progress()
 
-    def start_send(self, memory: Any, peer: int, tag: int, until_taken: bool) -> Send:
+    def start_send(self, memory: Any, peer: int, tag: int, until_taken: bool = False) -> Send:
+        if peer in self.motion.watch.lost:
+            return SENT
         start = self.comm.Issend if until_taken else self.comm.Isend
-        return self.motion.begin(start([memory, MPI.BYTE], self.peers.index(peer), tag))
+        return self.motion.begin(MpiRequest(start([memory, MPI.BYTE], self.peers.index(peer), tag)))
 
     @cached_property
     def _collectives(self) -> SharedGroup | MpiGroup:
@@ -227,7 +249,7 @@ class MpiTransport(Transport):
         node = self.motion.node
         if node is not None and node.peers.issuperset(self.peers):
             return SharedGroup(node, self.peers, self.name)
-        return MpiGroup(self.comm, self.motion)
+        return MpiGroup(self.comm, self.motion, MPI.IN_PLACE)
 
     def allreduce(self, memory: Tensor) -> Source:
         return self._collectives.allreduce(memory)
@@ -239,6 +261,8 @@ class MpiTransport(Transport):
         return self._collectives.broadcast(memory, root)
 
     async def allgather(self, data: bytes) -> list[bytes]:
+        if self.motion.watch.failures:
+            return Gathered(self).of(data)
         sizes = np.empty(self.size, dtype=np.int64)
         settle(self.comm.Iallgather(np.array([len(data)], dtype=np.int64), sizes))
         everything = np.empty(int(sizes.sum()), dtype=np.uint8)
@@ -262,57 +286,14 @@ class MpiTransport(Transport):
         self._aside.close()
         for group in self._groups:
             group.close()
-        patience = Patience(self.spin)
-        while self.motion.requests:
-            self.progress()
-            patience.pause()
-        settle(self.comm.Ibarrier())
+        gathered = Gathered(self)
+        gathered.see_out(self.motion.requests)
+        if self.motion.watch.failures:
+            if len(gathered.of(b"")) < self.size:
+                end_without_mpi()
+                return
+        else:
+            settle(self.comm.Ibarrier())
         for channel in self._channels:
             channel.request.Free()
         self.comm.Free()
-
-
-class MpiGroup:
-    """The collectives of a communicator."""
-
-    def __init__(self, comm: MPI.Intracomm, motion: Motion) -> None:
-        self._comm, self._motion = comm, motion
-
-    def allreduce(self, memory: Tensor) -> Source:
-        return self._motion.begin(self._comm.Iallreduce(MPI.IN_PLACE, memory.numpy()))
-
-    def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
-        return self._motion.begin(self._comm.Iallgather(mine.numpy(), everyone.numpy()))
-
-    def broadcast(self, memory: Tensor, root: int) -> Source:
-        return self._motion.begin(self._comm.Ibcast(memory.numpy(), root))
-
-
-class MpiChannel(Channel):
-    def __init__(self, transport: MpiTransport, peer: int, tag: int, nbytes: int) -> None:
-        super().__init__(transport, peer, nbytes)
-        self._transport, self._tag = transport, tag
-        self.posted = self._arrived = False
-        rank = transport.peers.index(peer)
-        self._received = self.incoming.numpy().data
-        self.request = transport.comm.Recv_init([self._received, MPI.BYTE], rank, tag)
-
-    @property
-    def ready(self) -> bool:
-        return self._arrived
-
-    def post(self) -> None:
-        self.request.Start()
-        self.posted = True
-
-    def complete(self) -> None:
-        self.posted, self._arrived = False, True
-
-    def take(self) -> Header:
-        if not self._arrived:
-            raise ProtocolError(f"no message from rank {self.peer} to take")
-        self._arrived = False
-        return Header.read(self._received)
-
-    def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
-        return self._transport.start_send(memory.numpy().data[:nbytes], self.peer, self._tag, until_taken)

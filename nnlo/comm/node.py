@@ -11,21 +11,17 @@ import select
 import socket
 import struct
 import threading
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from nnlo.comm.segments import Bytes, Segment, Segments, mapped
+from nnlo.comm.link import ELSEWHERE, OPEN, RING, SHOWN, SUMMED, Inbox, Link
+from nnlo.comm.segments import Segments, mapped
 from nnlo.errors import ProtocolError
 
-#: What is said on a socket: of what kind, on which channel, which segment, where in it and how many bytes.
-RING = struct.Struct("<BQQQQ")
-OPEN, INLINE, IN_PLACE, ELSEWHERE, SHOWN, SUMMED = range(6)
 GREETING = struct.Struct("<I")
 #: Seconds that a rank has to say who it is.
 GREETING_TIME = 1.0
@@ -48,48 +44,6 @@ SHORT = 0.01
 SELECTABLE = 1024
 
 
-class Inbox(Protocol):
-    """One end of a channel, as the node sees it."""
-
-    def opened(self, memory: Bytes) -> None:
-        """The other end's inbox is this."""
-
-    def rung(self, kind: int, payload: Bytes, nbytes: int) -> None:
-        """A message of so many bytes has come: by itself, in place, or to be copied from there."""
-
-
-class Link:
-    """The socket to one other rank; until that rank has come to it, what is said waits."""
-
-    def __init__(self, peer: int, connection: socket.socket | None) -> None:
-        self.peer, self.connection = peer, connection
-        self._waiting: deque[tuple[bytes, Segment | None]] = deque()
-        self._shown: set[int] = set()
-        self.segments: dict[int, Bytes] = {}
-
-    def connected(self, connection: socket.socket) -> None:
-        self.connection = connection
-        while self._waiting:
-            self.say(*self._waiting.popleft())
-
-    def say(self, words: bytes, segment: Segment | None = None) -> None:
-        """`segment` is handed over where the other rank has not seen it."""
-        if self.connection is None:
-            self._waiting.append((words, segment))
-        else:
-            try:
-                self._say(self.connection, words, segment)
-            except OSError as error:
-                raise ProtocolError(f"rank {self.peer} is gone ({error.strerror})") from None
-
-    def _say(self, connection: socket.socket, words: bytes, segment: Segment | None) -> None:
-        if segment is None or segment.number in self._shown:
-            connection.send(words)
-        else:
-            self._shown.add(segment.number)
-            socket.send_fds(connection, [words], [segment.descriptor])
-
-
 class Node:
     """This rank among those of its host. `token` names the job there, `rank` and `peers` are ids within it."""
 
@@ -104,6 +58,7 @@ class Node:
         self._listener.listen(BACKLOG)
         self._bell, self._ringing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), threading.Lock()
         self._poll = select.epoll()
+        self.ended: Callable[[int], None] = lambda peer: None
         self._hear: dict[int, Callable[[], None]] = {
             self._listener.fileno(): self._accept,
             self._bell: self._woken,
@@ -144,7 +99,7 @@ class Node:
     def link(self, peer: int) -> Link:
         """Of two ranks the one with the higher number comes to the other."""
         if peer not in self._links:
-            self._links[peer] = Link(peer, None)
+            self._links[peer] = Link(peer)
             if self.rank > peer:
                 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 connection.connect(self._address(peer))
@@ -190,10 +145,9 @@ class Node:
             words, handed, flags, _ = connection.recvmsg(ROOM, ROOM_FOR_ONE)
         except ConnectionResetError:
             words = b""
-        if not words:  # that rank is gone
-            self._poll.unregister(connection)
-            del self._hear[connection.fileno()]
-            connection.close()
+        if not words:
+            self._hang_up(link)
+            self.ended(link.peer)
             return
         if flags & TRUNCATED:
             raise ProtocolError("this process may open no more files: raise the limit (ulimit -n)")
@@ -206,6 +160,21 @@ class Node:
         else:
             tell(link, kind, words, number, start, nbytes, inbox)
 
+    def _hang_up(self, link: Link) -> None:
+        """Its rank says nothing any more."""
+        connection = link.connection
+        if connection is not None and connection.fileno() in self._hear:
+            self._poll.unregister(connection)
+            del self._hear[connection.fileno()]
+            connection.close()
+
+    def lose(self, peer: int) -> None:
+        """Nothing comes of that rank any more, and this one goes on."""
+        link = self._links.get(peer)
+        if link is not None:
+            self._hang_up(link)
+            link.lose()
+
     # Channels.
 
     def open(self, name: int, inbox: Inbox, peer: int, memory: Tensor, nbytes: int) -> None:
@@ -215,13 +184,14 @@ class Node:
         found = self.segments.find(memory)
         assert found is not None
         self.link(peer).say(RING.pack(OPEN, name, found[0].number, 0, nbytes), found[0])
-        self.listen(name, inbox)
+        self.listen(name, inbox, peer)
 
-    def listen(self, name: int, inbox: Inbox) -> None:
-        """What is said under this name is for this inbox, also what was said before."""
+    def listen(self, name: int, inbox: Inbox, peer: int) -> None:
+        """What that rank says under this name is for this inbox, also what it said before."""
         self._inboxes[name] = inbox
         for what in self._early.pop(name, []):
             what(inbox)
+        self.link(peer).listens(inbox)
 
     def close(self) -> None:
         """Nobody says anything any more; threads of this process may still try to."""
@@ -232,8 +202,7 @@ class Node:
             os.close(self._bell)
         self._listener.close()
         for link in self._links.values():
-            if link.connection is not None:
-                link.connection.close()
+            link.close()
         for table in (self._links, self._hear, self._inboxes, self._early):
             table.clear()
 

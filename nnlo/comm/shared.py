@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.base import Channel, Send, Transport
+from nnlo.comm.link import ELSEWHERE, IN_PLACE, INLINE, RING
 from nnlo.comm.messages import Header
-from nnlo.comm.node import ELSEWHERE, IN_PLACE, INLINE, LONGEST_AWAY, RING, SMALL, Node
+from nnlo.comm.node import LONGEST_AWAY, SMALL, Node
 from nnlo.comm.segments import Bytes
-from nnlo.errors import ProtocolError
+from nnlo.errors import PeerLost, ProtocolError
 from nnlo.flat import ALIGNMENT, HEADER_BYTES, aligned
 
 #: Bytes behind an inbox for its counts, on a cache line of their own.
@@ -39,7 +40,7 @@ class SharedSend(Send):
 
     @property
     def ready(self) -> bool:
-        return self._channel.told(self._counter) >= self._least
+        return self._channel.told(self._counter) >= self._least or self._channel.gone
 
 
 def counts(memory: Bytes) -> memoryview:
@@ -71,7 +72,7 @@ class SharedChannel(Channel):
         self._rooms = self._copied = self._sent = 0
         self._leaving: deque[tuple[int, Tensor]] = deque()
         self._in_place = False
-        self.posted = self._arrived = False
+        self.posted = self._arrived = self.gone = False
         super().__init__(transport, peer, nbytes, inbox[:nbytes])
         self._inbox = self.incoming.numpy()
         self._header = self._inbox.data
@@ -89,6 +90,9 @@ class SharedChannel(Channel):
         self._waiting.append((kind, payload, nbytes))
         self._receive()
 
+    def lost(self) -> None:
+        self.gone = True
+
     def told(self, counter: int) -> int:
         """What the other end counts."""
         return self._their_counts[counter]
@@ -97,7 +101,7 @@ class SharedChannel(Channel):
 
     @property
     def ready(self) -> bool:
-        return self._arrived
+        return self._arrived or self.gone
 
     def post(self) -> None:
         self.posted = True
@@ -122,7 +126,7 @@ class SharedChannel(Channel):
 
     def take(self) -> Header:
         if not self._arrived:
-            raise ProtocolError(f"no message from rank {self.peer} to take")
+            raise PeerLost(self.peer) if self.gone else ProtocolError(f"no message from rank {self.peer} to take")
         self._arrived = False
         return Header.read(self._header)
 
@@ -130,10 +134,10 @@ class SharedChannel(Channel):
 
     def slot(self, nbytes: int) -> Tensor:
         self._in_place = True
-        while self._theirs is None:
+        while self._theirs is None and not self.gone:
             self._node.wait(LONGEST_AWAY)
             self._progress()
-        return self._theirs[:nbytes]
+        return self._node.storage(nbytes) if self._theirs is None else self._theirs[:nbytes]
 
     def send_written(self, memory: Tensor, nbytes: int, until_taken: bool = False) -> Send:
         self._sent += 1
@@ -141,6 +145,8 @@ class SharedChannel(Channel):
             self._leaving.popleft()
         if nbytes == HEADER_BYTES:
             return self._send_inline(memory, nbytes, until_taken)
+        if self.gone:
+            return SENT
         if self._in_place:
             if self._theirs is None or memory.data_ptr() != self._theirs.data_ptr():
                 raise ProtocolError("a channel whose slot is in use carries no message from elsewhere")

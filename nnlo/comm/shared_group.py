@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.base import Source
-from nnlo.comm.node import RING, SHOWN, SUMMED, Node, collective_name
+from nnlo.comm.link import RING, SHOWN, SUMMED
+from nnlo.comm.node import Node, collective_name
 from nnlo.comm.segments import Bytes
-from nnlo.errors import ProtocolError
+from nnlo.errors import PeerLost, ProtocolError
 from nnlo.flat import ALIGNMENT
 
 #: A message names a collective and, in the higher bits, how many its sender has finished from the first on.
@@ -39,12 +40,17 @@ class Voice:
     def rung(self, kind: int, payload: Bytes, nbytes: int) -> None:
         self._group.heard(self._place, kind, payload, nbytes & NUMBER, nbytes >> NUMBER_BITS)
 
+    def lost(self) -> None:
+        self._group.lost.append(self._group.peers[self._place])
+
 
 class SharedGroup:
     """One rank's end of a group of `peers`, all of the node; `name` is the same on all."""
 
     def __init__(self, node: Node, peers: Sequence[int], name: tuple[object, ...]) -> None:
         self.node, self.size, self.rank = node, len(peers), peers.index(node.rank)
+        self.peers = tuple(peers)
+        self.lost: list[int] = []
         self._name = collective_name(name, node.rank)
         self._links = [node.link(peer) for peer in peers if peer != node.rank]
         self._started = 0
@@ -55,7 +61,7 @@ class SharedGroup:
         self._free: defaultdict[int, list[Tensor]] = defaultdict(list)
         for place, peer in enumerate(peers):
             if place != self.rank:
-                node.listen(collective_name(name, peer), Voice(self, place))
+                node.listen(collective_name(name, peer), Voice(self, place), peer)
 
     def allreduce(self, memory: Tensor) -> Source:
         return self._begin(Sum(self, self._started, memory))
@@ -132,6 +138,8 @@ class Collective(Source):
 
     @property
     def ready(self) -> bool:
+        if self.group.lost and not self._done:
+            raise PeerLost(self.group.lost[0])
         return self._done
 
     def lay_out(self, memory: Tensor) -> None:

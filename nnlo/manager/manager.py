@@ -30,6 +30,7 @@ from nnlo.training.history import History
 from nnlo.training.job import MAX_BAD_UPDATES, Job
 from nnlo.training.observe import Observation, ObserveArguments
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
+from nnlo.training.survival import SurvivalArguments
 
 
 class MPIManager:
@@ -50,8 +51,9 @@ class MPIManager:
     model in the formats of `nnlo.training.export` are among them. monitor: seconds between two samples
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
-    nan and end the job. wait: "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or
-    "shm". verbose: show progress. arguments: what else the history is to record.
+    nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops. wait: "sleep"
+    or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
+    arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
     """
@@ -85,6 +87,8 @@ class MPIManager:
         model_accuracy: bool = False,
         worker_accuracy: bool = False,
         max_bad_updates: int = MAX_BAD_UPDATES,
+        on_worker_loss: str = "continue",
+        min_workers: int = 1,
         wait: str = "sleep",
         transport: str = "auto",
         verbose: bool = False,
@@ -122,6 +126,7 @@ class MPIManager:
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,
+            survival=SurvivalArguments(on_worker_loss=on_worker_loss, min_workers=min_workers),
         )
         rules = stopping_rules(early_stopping, target_metric)
         own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}

@@ -13,6 +13,7 @@ from nnlo.roles.account import Account
 from nnlo.roles.answers import QUESTIONS, Answer, Answers
 from nnlo.roles.judge import Judge
 from nnlo.roles.links import Link, links_of
+from nnlo.roles.losses import Losses
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.quorum import Quorum
@@ -49,6 +50,7 @@ class Master:
         self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, samples)
+        self.losses = Losses(job.survival, history, self.seconds)
         self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         centre = self.stepper.centre
         self.milestones = Milestones(
@@ -115,9 +117,7 @@ class Master:
         try:
             headers = link.take()
         except PeerLost as lost:
-            LOG.warning("%s: others take over what it had not done", lost)
-            for peer in list(link.workers):
-                self.leave(peer)
+            self.lose(list(link.workers), lost)
             return
         speaking = [peer for peer, header in headers.items() if header.kind is not Kind.BYE]
         if speaking:
@@ -134,7 +134,10 @@ class Master:
             self.take_update(peer, header)
         elif header.kind is Kind.BYE:
             LOG.debug("worker %d leaves", peer)
-            self.leave(peer)
+            if header.flags & Flag.LOST:
+                self.lose([peer], PeerLost(peer))
+            else:
+                self.leave(peer)
         elif header.kind in QUESTIONS:
             self.strangers.discard(peer)
             self.links[peer].settle(peer)
@@ -150,6 +153,13 @@ class Master:
         self.pending[peer] = header
         if self.milestones.marks.endless(self.clock):
             self.fail(ENDLESS)
+
+    def lose(self, workers: Sequence[int], lost: PeerLost) -> None:
+        """These workers are gone without a word."""
+        for peer in workers:
+            self.leave(peer)
+        if reason := self.losses.note(workers, lost, len(self.links), self.clock):
+            self.fail(reason)
 
     def leave(self, peer: int) -> None:
         """A worker is gone, in order or not: the others take over what it had not done."""

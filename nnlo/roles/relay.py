@@ -84,8 +84,8 @@ class Relay:
         try:
             header = self.channels[worker].take()
         except PeerLost as lost:
-            LOG.warning("%s: others take over what it had not done", lost)
-            header = Header(Kind.BYE)
+            LOG.warning("%s", lost)
+            header = Header(Kind.BYE, Flag.LOST)
         if header.kind is Kind.BYE:
             del self.channels[worker]
             self.stopped.add(worker)

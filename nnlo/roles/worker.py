@@ -13,8 +13,9 @@ from nnlo.comm.base import Send, Transport
 from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.compress import Compressor
 from nnlo.data.dealing import Range
-from nnlo.errors import ProtocolError
+from nnlo.errors import PeerLost, ProtocolError
 from nnlo.flat import HEADER_BYTES, finite
+from nnlo.logs import LOG
 from nnlo.roles.computing import Work
 from nnlo.roles.setup import Setup
 from nnlo.roles.sharing import computing
@@ -63,12 +64,17 @@ class Worker:
         self.version, self.factor = 0, 1.0
 
     async def run(self) -> None:
-        """Train until the master says stop."""
-        reply = await self.exchange(Header(Kind.HELLO))
-        while reply.kind is not Kind.STOP:
-            self.take_in(reply)
-            reply = await self.step()
-        await self.send(Header(Kind.BYE))
+        """Train until the master says stop, or is lost where it stands between this worker and the first one."""
+        try:
+            reply = await self.exchange(Header(Kind.HELLO))
+            while reply.kind is not Kind.STOP:
+                self.take_in(reply)
+                reply = await self.step()
+            await self.send(Header(Kind.BYE))
+        except PeerLost as lost:
+            if lost.peer == self.transport.peers[MASTER]:
+                raise
+            LOG.warning("%s: worker %d has nobody to train for", lost, self.transport.id)
         await self.computing.end()
 
     async def step(self) -> Header:

@@ -29,6 +29,7 @@ def begin_history(**circumstances: Any) -> History:
         **circumstances,
         "epochs": [],
         "validations": [],
+        "lost": [],
     }
 
 

@@ -14,6 +14,7 @@ from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
 from nnlo.topology import Topology
 from nnlo.training.seeds import Purpose, derived
+from nnlo.training.survival import SurvivalArguments
 
 #: Updates in a row that are not finite and end a job, where no number is asked for.
 MAX_BAD_UPDATES = 10
@@ -31,7 +32,7 @@ class Job:
     of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
     the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
     in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
-    worker add up their gradients with.
+    worker add up their gradients with. `survival`: what is done when ranks are lost.
     """
 
     data: Data
@@ -55,6 +56,7 @@ class Job:
     worker_accuracy: bool = False
     team_backend: str = "mpi"
     max_bad_updates: int = MAX_BAD_UPDATES
+    survival: SurvivalArguments = field(default_factory=SurvivalArguments)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
