@@ -39,6 +39,16 @@ class Gathered:
             raise PeerLost(first)
         return unframed(found)
 
+    def all_left(self) -> bool:
+        """The last that is gathered; whether nobody is lost. The first rank stays until the others have heard it."""
+        everyone = len(self.of(b"")) == self._transport.size
+        first, *others = self._transport.peers
+        if self._transport.id != first:
+            self._sent(b"", [first])
+        for peer in others if self._transport.id == first else ():
+            self._received(peer)
+        return everyone
+
     def _sent(self, data: bytes, peers: Sequence[int]) -> None:
         sends: list[Send] = []
         for peer in peers:
@@ -63,15 +73,17 @@ class Gathered:
     def _fills(self, memory: np.ndarray[tuple[int], np.dtype[np.uint8]], peer: int) -> bool:
         patience = Patience(self._transport.spin)
         request = self._transport.comm.Irecv(memory, self._transport.peers.index(peer), GATHERED)
-        while peer not in self._watch.lost:
+        while True:
+            gone = peer in self._watch.lost  # what it sent before has come by then
             try:
                 if request.Test():
                     return True
             except self._watch.errors:
-                if not self._watch.look():
+                if not (self._watch.look() or gone):
                     raise
+            if gone:
+                return False
             self._rest(patience)
-        return False
 
     def _rest(self, patience: Patience) -> None:
         patience.pause()

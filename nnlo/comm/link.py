@@ -34,9 +34,9 @@ class Link:
     def __init__(self, peer: int) -> None:
         self.peer = peer
         self.connection: socket.socket | None = None
-        self.gone = False
+        self.over = self.gone = False
         self.segments: dict[int, Bytes] = {}
-        self._inboxes: list[Inbox] = []
+        self.inboxes: list[Inbox] = []
         self._waiting: deque[tuple[bytes, Segment | None]] = deque()
         self._shown: set[int] = set()
 
@@ -47,13 +47,13 @@ class Link:
 
     def listens(self, inbox: Inbox) -> None:
         """What the other rank says may be for this one."""
-        self._inboxes.append(inbox)
+        self.inboxes.append(inbox)
         if self.gone:
             inbox.lost()
 
     def say(self, words: bytes, segment: Segment | None = None) -> None:
-        """`segment` is handed over where the other rank has not seen it. To one that is gone nothing is said."""
-        if self.gone:
+        """`segment` is handed over where the other rank has not seen it. To one that has hung up nothing is said."""
+        if self.over:
             return
         if self.connection is None:
             self._waiting.append((words, segment))
@@ -72,15 +72,17 @@ class Link:
             self._shown.add(segment.number)
             socket.send_fds(connection, [words], [segment.descriptor])
 
-    def lose(self) -> None:
-        """The other rank is gone."""
-        if not self.gone:
-            self.gone = True
-            self._waiting.clear()
-            for inbox in self._inboxes:
-                inbox.lost()
-
     def close(self) -> None:
-        self._inboxes.clear()
+        """Nothing is said any more, on either side."""
+        self.over = True
+        self._waiting.clear()
         if self.connection is not None:
             self.connection.close()
+
+    def lose(self) -> None:
+        """The other rank is gone, and this one goes on without it."""
+        self.close()
+        if not self.gone:
+            self.gone = True
+            for inbox in self.inboxes:
+                inbox.lost()

@@ -289,7 +289,7 @@ class MpiTransport(Transport):
         gathered = Gathered(self)
         gathered.see_out(self.motion.requests)
         if self.motion.watch.failures:
-            if len(gathered.of(b"")) < self.size:
+            if not gathered.all_left():
                 end_without_mpi()
                 return
         else:

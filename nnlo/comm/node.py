@@ -162,11 +162,10 @@ class Node:
 
     def _hang_up(self, link: Link) -> None:
         """Its rank says nothing any more."""
-        connection = link.connection
-        if connection is not None and connection.fileno() in self._hear:
-            self._poll.unregister(connection)
-            del self._hear[connection.fileno()]
-            connection.close()
+        if link.connection is not None and not link.over:
+            self._poll.unregister(link.connection)
+            del self._hear[link.connection.fileno()]
+        link.close()
 
     def lose(self, peer: int) -> None:
         """Nothing comes of that rank any more, and this one goes on."""
@@ -203,6 +202,7 @@ class Node:
         self._listener.close()
         for link in self._links.values():
             link.close()
+            link.inboxes.clear()
         for table in (self._links, self._hear, self._inboxes, self._early):
             table.clear()
 

@@ -18,13 +18,14 @@ class Losses:
 
     def note(self, workers: Sequence[int], lost: PeerLost, left: int, samples: int) -> str | None:
         """These workers are lost when the clock is at so many `samples`, and so many are left; why the job stops."""
-        for worker in workers:
-            host = self._history["hosts"][worker]
-            entry = {"rank": worker, "host": host, "seconds": self._seconds(), "samples": samples}
-            self._history["lost"].append(entry)
-            LOG.warning("worker %d on %s is lost: %s; workers left: %d", worker, host, lost.reason, left)
+        hosts = self._history["hosts"]
+        when = {"seconds": self._seconds(), "samples": samples}
+        self._history["lost"].extend({"rank": worker, "host": hosts[worker], **when} for worker in workers)
+        others = [str(worker) for worker in workers if worker != lost.peer]
+        behind = f", and with it what trains behind it: {', '.join(others)}" if others else ""
+        LOG.warning("%s (on %s)%s; workers left: %d", lost, hosts[lost.peer], behind, left)
         if self._wanted.on_worker_loss == "stop":
             return f"{lost}, and the job stops for it (--on-worker-loss stop)"
-        if left < self._wanted.min_workers:
+        if 0 < left < self._wanted.min_workers:
             return f"{lost}, and {left} left are fewer than --min-workers {self._wanted.min_workers}"
         return None

@@ -11,12 +11,13 @@ LOSSES = ("continue", "stop")
 
 @dataclass(frozen=True, kw_only=True)
 class SurvivalArguments(Options):
-    """When things go wrong"""
+    """Surviving"""
 
     on_worker_loss: str = option(
         "continue",
-        help="when a worker dies or can no longer be reached: the others continue, and share what it had not done, or "
-        "the job stops; needs an MPI that survives it (mpirun --with-ft ulfm of Open MPI)",
+        help="when a worker dies: the others continue and do what it had not done, or the job stops; they can continue "
+        "where MPI lets them, as Open MPI's mpirun --with-ft ulfm does",
         choices=lambda: LOSSES,
+        metavar="WHAT",
     )
     min_workers: int = option(1, help="the job stops when fewer workers than this are left", metavar="N", at_least=1)

@@ -68,6 +68,45 @@ def test_several_batches_an_update_are_lost_together_and_done_again() -> None:
     assert (run.state["w"] < 0).all()
 
 
+def test_the_history_tells_who_was_lost_and_when() -> None:
+    run = one_hot(dying((1, 2), (3, 4), size=5), epochs=3)
+    lost = run.history["lost"]
+    assert [one["rank"] for one in lost] == [1, 3] and all(one["host"] in run.history["hosts"] for one in lost)
+    assert 0 < lost[0]["seconds"] < lost[1]["seconds"] < run.history["seconds"]
+    assert 0 < lost[0]["samples"] < lost[1]["samples"] < 3 * SAMPLES
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_lost_behind_a_master_between_is_told_of_too(size: int) -> None:
+    world = dying(*((worker, 2) for worker in (3, 2)[:size]), size=7)
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    algo = Algo("sgd", lr=BATCH, loss="mae", metrics=())
+    data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
+    run = train_here(world, data, algo, lambda: OneHot(SAMPLES), epochs=2, num_masters=3)
+    assert {one["rank"] for one in run.history["lost"]} == set((3, 2)[:size])
+    assert run.last["samples"] == 2 * SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"on_worker_loss": "stop"}, "rank 2 is lost: .*--on-worker-loss stop"), ({"min_workers": 3}, "2 left are fewer")],
+)
+def test_the_job_stops_where_it_is_to(settings: dict[str, object], reason: str) -> None:
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
+    algo = Algo("sgd", lr=BATCH, loss="mae", metrics=())
+    with pytest.raises(TrainingError, match=reason):
+        train_here(dying((2, 3)), data, algo, lambda: OneHot(SAMPLES), epochs=2, **settings)
+
+
+def test_workers_may_be_as_few_as_was_said() -> None:
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
+    algo = Algo("sgd", lr=BATCH, loss="mae", metrics=())
+    run = train_here(dying((2, 3)), data, algo, lambda: OneHot(SAMPLES), epochs=2, min_workers=2)
+    assert run.history["outcome"] == "done" and run.history["arguments"].get("min_workers", 2) == 2
+
+
 def test_when_all_die_the_job_says_so() -> None:
     with pytest.raises(TrainingError, match="every worker is lost"):
         one_hot(dying((1, 1), (2, 2), (3, 0)))

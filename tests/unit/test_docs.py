@@ -24,7 +24,7 @@ PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.r
 DRIVERS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
 WRONG = {"--epoch", "--learning-rate", "--no"}
 """What pages write that is no flag: two that are misspelt, and the beginning of `--no-NAME`."""
-ELSEWHERE = {"--out", "--shapes"}
+ELSEWHERE = {"--out", "--shapes", "--with-ft"}
 """Flags of the benchmarks."""
 
 

@@ -107,7 +107,7 @@ def test_a_lost_worker_is_told(tmp_path: Path) -> None:
     set_up("warning", tmp_path / "log", 0)
     trained(VirtualWorld(4, costs=Costs(notice=0.001), faults=[Fault(2, 2, FaultKind.DIE)]))
     (line,) = told(tmp_path / "log")
-    assert line.startswith("master 0  warning: rank 2 is lost")
+    assert re.fullmatch(r"master 0  warning: rank 2 is lost: it no longer answers \(on .+\); workers left: 2", line)
 
 
 def test_refused_updates_are_told_more_and_more_seldom(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nnlo.comm.link import INLINE, RING
 from nnlo.comm.node import GREETING, Node, channel_name
 from nnlo.comm.segments import Bytes
 from nnlo.errors import ProtocolError
@@ -26,6 +27,10 @@ class Box:
     def __init__(self) -> None:
         self.memory: Bytes | None = None
         self.messages: list[tuple[int, bytes | Tensor, int]] = []
+        self.gone = False
+
+    def lost(self) -> None:
+        self.gone = True
 
     def opened(self, memory: Bytes) -> None:
         self.memory = memory
@@ -102,15 +107,36 @@ def test_a_thread_wakes_who_waits(nodes: tuple[Node, Node]) -> None:
     nodes[0].wake()
 
 
-def test_who_is_gone_is_named(nodes: tuple[Node, Node]) -> None:
-    opened(nodes)
+def test_who_is_gone_is_told_of_once(nodes: tuple[Node, Node]) -> None:
+    boxes = opened(nodes)
     link = nodes[0].link(1)
     assert link.connection is not None and nodes[1].link(0).connection is not None
     nodes[1].link(0).connection.close()
-    with pytest.raises(ProtocolError, match="rank 1 is gone"):
-        for _ in range(2):
-            link.say(b"x")
-            nodes[0].wait(0)
+    ended: list[int] = []
+    nodes[0].ended = ended.append
+    for _ in range(3):
+        link.say(b"x")
+        nodes[0].wait(0)
+    assert ended == [1] and not link.gone
+    nodes[0].lose(1)
+    link.say(b"x")
+    assert link.gone and [box.gone for box in boxes] == [True, False]
+    late = Box()
+    nodes[0].listen(8, late, 1)
+    assert late.gone
+
+
+def test_what_a_rank_said_before_it_died_is_heard_first(nodes: tuple[Node, Node]) -> None:
+    boxes = opened(nodes)
+    nodes[0].ended = nodes[0].lose
+    nodes[1].link(0).say(RING.pack(INLINE, 7, 0, 0, 4) + b"last")
+    connection = nodes[1].link(0).connection
+    assert connection is not None
+    connection.close()
+    nodes[0].wait(1)
+    assert len(boxes[0].messages) == 1 and not boxes[0].gone
+    nodes[0].wait(1)
+    assert boxes[0].gone
 
 
 def test_a_closed_node_gives_its_memory_back() -> None:

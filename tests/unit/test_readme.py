@@ -30,7 +30,7 @@ def test_the_example_is_the_file() -> None:
 
 def test_every_flag_exists() -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
-    elsewhere = {"--source", "--rounds", "--workloads", "--out"}  # of GetData and of the benchmarks
+    elsewhere = {"--source", "--rounds", "--workloads", "--out", "--with-ft"}  # of GetData, benchmarks and mpirun
     known = {option for action in command().parser._actions for option in action.option_strings}
     assert flags - elsewhere <= known
     assert len(flags & known) > 8

@@ -72,6 +72,15 @@ def test_late_updates_are_told_beside_their_worker() -> None:
     assert texts.count("late") == 2
 
 
+def test_lost_workers_are_told() -> None:
+    run = full()
+    assert "Lost workers" not in read(run).texts
+    run["lost"] = [{"rank": 2, "host": "a", "seconds": 3.25, "samples": 40}, {"rank": 1}]
+    texts = read(run).texts
+    place = texts.index("Lost workers")
+    assert texts[place + 1] == "2" and "rank 2 after 3.25 s, rank 1 after \N{EN DASH}" in texts[place + 2]
+
+
 def test_many_epochs_are_folded() -> None:
     assert "All 20 epochs" not in read(full(20)).texts
     assert "All 21 epochs" in read(full(21)).texts

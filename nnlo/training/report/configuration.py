@@ -22,17 +22,18 @@ from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
 from nnlo.training.report import text
 from nnlo.training.report.tables import peak_memory
+from nnlo.training.survival import SurvivalArguments
 from nnlo.training.weights import WeightsArguments
 
 SECTIONS = (
     ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, OptimizerArguments,
-    ScheduleArguments, RanksArguments, OutputArguments, ObserveArguments,
+    ScheduleArguments, RanksArguments, SurvivalArguments, OutputArguments, ObserveArguments,
 )  # fmt: skip
 """The options of a training beside those of its mode and of callbacks, which are off by themselves."""
 
 SHOWN = (
     "model", "trial", "outcome", "stop_reason", "started", "arguments", "seeds", "epochs", "validations", "workers",
-    "monitor", "nnlo", "versions", "hosts", "peak_memory_bytes",
+    "lost", "monitor", "nnlo", "versions", "hosts", "peak_memory_bytes",
 )  # fmt: skip
 """What has a place of its own in the report."""
 

@@ -77,6 +77,9 @@ def tiles(history: History) -> list[Tile]:
         found.append(Tile("Refused updates", text.count(refused), "they held values that were not finite"))
     if late:
         found.append(Tile("Late updates", text.count(late), "they came too late and were not applied"))
+    if lost := history.get("lost"):
+        who = ", ".join(f"rank {one.get('rank')} after {text.seconds(one.get('seconds'))}" for one in lost)
+        found.append(Tile("Lost workers", text.count(len(lost)), who))
     return found
 
 

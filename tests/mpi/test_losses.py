@@ -1,0 +1,121 @@
+"""Ranks that are killed while they train: over Open MPI's ULFM the others go on, elsewhere the job ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mpi.launch import Job, Result, available, launch
+
+SCRIPT = Path(__file__).parent / "scripts" / "dying.py"
+SURVIVES = ("--with-ft", "ulfm")
+SAMPLES, EPOCHS = 384, 2
+TRANSPORTS = ["shm", "mpi"]
+SGD = {"optimizer": "sgd", "lr": 0.01}
+
+pytestmark = pytest.mark.skipif("openmpi" not in available(), reason="Open MPI is not installed here")
+
+
+def command(folder: Path, *kills: tuple[int, int, int], algo: Any = None, **manager: Any) -> list[str]:
+    settings = {"kills": kills, "algo": algo or {}, "manager": manager}
+    return [str(SCRIPT), str(folder), json.dumps(settings)]
+
+
+def trained(np: int, folder: Path, *kills: tuple[int, int, int], **settings: Any) -> Result:
+    return launch(np, command(folder, *kills, **settings), mpi="openmpi", flags=SURVIVES, timeout=60)
+
+
+def found(folder: Path) -> tuple[list[float], dict[str, Any]]:
+    """The weights and the history."""
+    left = json.loads((folder / "found.json").read_text())
+    return left["w"], left["history"]
+
+
+@pytest.mark.parametrize(("step", "transport"), [(0, "mpi"), (5, "shm")])
+def test_the_others_do_what_a_lost_worker_had_not_done(step: int, transport: str, tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (2, step, 2), transport=transport)
+    assert result.code == 0, result
+    w, history = found(tmp_path)
+    assert w == [-EPOCHS] * SAMPLES, "each sample counts once an epoch"
+    (lost,) = history["lost"]
+    assert lost["rank"] == 2 and lost["host"] == history["hosts"][2] and 0 < lost["seconds"] < history["seconds"]
+    assert lost["samples"] < EPOCHS * SAMPLES == history["epochs"][-1]["samples"]
+    assert history["outcome"] == "done" and "Traceback" not in result.stderr
+    assert result.stderr.count("rank 2 is lost") == 1 and "workers left: 2" in result.stderr
+
+
+def test_all_but_one_may_be_lost(tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (3, 2, 3), (1, 6, 1), transport="mpi")
+    assert result.code == 0, result
+    w, history = found(tmp_path)
+    assert w == [-EPOCHS] * SAMPLES and [lost["rank"] for lost in history["lost"]] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("algo", "transport"),
+    [
+        ({**SGD, "synchronous": True}, "mpi"),
+        ({**SGD, "hogwild": True}, "shm"),
+        ({"optimizer": None, "mode": "gem"}, "mpi"),
+        ({**SGD, "mode": "vote"}, "shm"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.get("mode", list(value)[-1]),
+)
+def test_every_way_of_exchange_goes_on(algo: dict[str, Any], transport: str, tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (2, 3, 2), algo=algo, worker_accuracy=True, transport=transport)
+    assert result.code == 0, result
+    _, history = found(tmp_path)
+    assert history["epochs"][-1]["samples"] == EPOCHS * SAMPLES and history["workers"].keys() == {"1", "3"}
+
+
+def test_a_lost_master_between_costs_the_workers_behind_it(tmp_path: Path) -> None:
+    result = trained(7, tmp_path, (2, 3, 1), num_masters=3)
+    assert result.code == 0, result
+    _, history = found(tmp_path)
+    assert history["epochs"][-1]["samples"] == EPOCHS * SAMPLES
+    assert [lost["rank"] for lost in history["lost"]] == [2, 3]
+    assert "rank 1 is lost" in result.stderr and "what trains behind it: 2, 3; workers left: 2" in result.stderr
+
+
+def test_a_worker_lost_behind_a_master_between_is_told_of(tmp_path: Path) -> None:
+    result = trained(7, tmp_path, (3, 3, 3), num_masters=3)
+    assert result.code == 0, result
+    w, history = found(tmp_path)
+    assert [lost["rank"] for lost in history["lost"]] == [3] and w == [-EPOCHS] * SAMPLES
+
+
+def test_the_job_stops_where_it_is_to(tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (2, 3, 2), min_workers=3)
+    assert result.code == 1 and "2 left are fewer than --min-workers 3" in result.stderr, result
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_without_its_first_rank_the_job_ends(transport: str, tmp_path: Path) -> None:
+    result = trained(3, tmp_path, (1, 3, 0), transport=transport)
+    assert result.code != 0 and result.seconds < 30
+    assert "rank 0 is lost" in result.stderr and "Traceback" not in result.stderr, result
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_lost_rank_of_a_collective_ends_the_job(transport: str, tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (2, 3, 2), algo={**SGD, "mode": "allreduce"}, transport=transport)
+    assert result.code == 1 and result.seconds < 30
+    assert "rank 2 is lost" in result.stderr and "Traceback" not in result.stderr, result
+
+
+@pytest.mark.parametrize("mpi", available())
+def test_no_rank_outlives_its_launcher(mpi: str, tmp_path: Path) -> None:
+    endless = command(tmp_path, num_epochs=10**6)
+    with Job(3, endless, mpi=mpi) as job:
+        until = time.monotonic() + 60
+        while not all((tmp_path / str(rank)).exists() for rank in range(3)):
+            assert time.monotonic() < until, job.result()
+            time.sleep(0.1)
+        time.sleep(3)
+        job.send_signal(signal.SIGKILL)
+        job.finish(timeout=15)
