@@ -99,16 +99,19 @@ class Hosts:
                     how = ("tbf", "rate", rate, "burst", "64kb", "latency", "50ms")
                     run("tc", "-n", space, "qdisc", "add", "dev", link, "root", *how)
 
-    def mpirun(self, ranks: int, program: Sequence[str]) -> list[str]:
-        """The command that runs `program` on so many ranks, from h1, by the mpirun beside this interpreter."""
-        binary, enter = Path(sys.prefix) / "bin" / "mpirun", str(self.folder / "enter")
+    def mpirun(
+        self, ranks: int, program: Sequence[str], prefix: Path = Path(sys.prefix), options: Sequence[str] = ()
+    ) -> list[str]:
+        """The command that runs `program` on so many ranks, from h1; mpirun and its library lie below `prefix`."""
+        binary, enter = prefix / "bin" / "mpirun", str(self.folder / "enter")
         listed = self.folder / "hostfile"
         told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
         openmpi = "Open MPI" in told
         form = "{} slots={}\n" if openmpi else "{}:{}\n"
         listed.write_text("".join(form.format(name, self._slots) for name in self.names))
-        how = openmpi_flags(enter, listed) if openmpi else mpich_flags(enter, listed)
-        line = [*how[0], str(binary), *how[1], "-np", str(ranks), *program]
+        library = prefix / "lib" / "libmpi.so.40"
+        how = openmpi_flags(enter, listed, library) if openmpi else mpich_flags(enter, listed)
+        line = [*how[0], str(binary), *how[1], *options, "-np", str(ranks), *program]
         return [enter, "h1", shlex.join(["env", "OMP_NUM_THREADS=1", *line])]
 
     def close(self) -> None:
@@ -129,9 +132,10 @@ def mpich_flags(enter: str, hostfile: Path) -> tuple[list[str], list[str]]:
     return variables, ["-launcher", "ssh", "-launcher-exec", enter, "-iface", "eth0", "-f", str(hostfile)]
 
 
-def openmpi_flags(enter: str, hostfile: Path) -> tuple[list[str], list[str]]:
+def openmpi_flags(enter: str, hostfile: Path, library: Path) -> tuple[list[str], list[str]]:
     """The same for Open MPI."""
     variables = ["OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"]
+    variables.append(f"MPI4PY_LIBMPI={library}")
     network = ["--prtemca", "prte_if_include", f"{SUBNET}.0/24", "--mca", "btl_tcp_if_include", f"{SUBNET}.0/24"]
     launcher = ["--hostfile", str(hostfile), "--bind-to", "none", "--prtemca", "plm_ssh_agent", enter]
     return variables, [*launcher, *network, "--mca", "btl", "tcp,self,sm", "--mca", "pml", "ob1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,49 @@ def test_a_rank_that_stalls_is_waited_for() -> None:
     slow = one_hot(VirtualWorld(4, costs=costs, faults=[Fault(2, 1, FaultKind.STALL, 5.0)]), synchronous=True)
     assert slow.state["w"].tolist() == quick.state["w"].tolist()
     assert slow.history["seconds"] - quick.history["seconds"] == pytest.approx(5.0, abs=1e-6)
+
+
+WAYS: tuple[dict[str, object], ...] = (
+    {},
+    {"synchronous": True},
+    {"pipeline": True},
+    {"backup_workers": 1, "synchronous": True},
+    {"compress": "topk:ratio=0.5"},
+    {"sync_every": 3},
+    {"mode": "easgd", "optimizer": None, "elastic_lr": 0.01},
+    {"mode": "easgd", "optimizer": None, "elastic_lr": 0.01, "synchronous": True},
+    {"mode": "gem", "optimizer": None},
+    {"mode": "sign", "lr": 0.01},
+    {"mode": "vote", "lr": 0.01, "sync_every": 2},
+)
+
+
+@pytest.mark.parametrize("seed", range(66))
+def test_whoever_dies_when_the_others_do_every_sample_once(seed: int) -> None:
+    """Workers die at random steps, messages and notice take random times: training ends, and each sample is counted."""
+    chance, algo = random.Random(seed), {"optimizer": "sgd", "lr": 0.1, **WAYS[seed % len(WAYS)]}
+    if algo["optimizer"] is None:
+        del algo["lr"]
+    shapes = ((1, 0),) if "backup_workers" in algo else ((1, 0), (1, 0), (3, 2), (3, 3))
+    masters, below = chance.choice(shapes)
+    size = chance.randint(3, 9) if masters == 1 else masters + (masters - 1) * below
+    workers = [rank for rank in range(1, size) if masters == 1 or (rank - 1) % (1 + below)]
+    dying = chance.sample(workers, chance.randint(1, len(workers) - 1 - int("backup_workers" in algo)))
+    costs = Costs(
+        compute=1e-3,
+        jitter=chance.random(),
+        latency=chance.choice((1e-6, 1e-3)),
+        notice=chance.choice((1e-5, 0.01, 0.3)),
+    )
+    faults = [Fault(rank, chance.randint(0, 12), FaultKind.DIE) for rank in dying]
+    x = np.arange(SAMPLES, dtype="float64")[:, None]
+    run = train_here(
+        VirtualWorld(size, costs=costs, faults=faults, seed=seed),
+        Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH),
+        Algo(loss="mae", metrics=(), **algo),
+        lambda: OneHot(SAMPLES),
+        epochs=3,
+        num_masters=masters,
+    )
+    assert run.history["outcome"] == "done" and run.last["samples"] == 3 * SAMPLES
+    assert {one["rank"] for one in run.history["lost"]} <= set(dying)
