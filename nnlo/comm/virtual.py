@@ -23,7 +23,7 @@ from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind, Host
 from nnlo.comm.cpu import Cpu, Debt
 from nnlo.comm.streams import RandomStates, one_torch_thread
 from nnlo.comm.virtual_links import Links
-from nnlo.errors import ProtocolError
+from nnlo.errors import PeerLost, ProtocolError
 
 if TYPE_CHECKING:
     from nnlo.comm.virtual_collective import Collective, Done
@@ -241,7 +241,7 @@ class VirtualWorld(World):
     # Collectives.
 
     def join(self, collective: Collective, process: Process, memory: Sequence[Tensor], source: Done) -> None:
-        """A rank takes part in a collective, which `key` names; it goes on once all who live do."""
+        """A rank takes part in a collective, which `key` names; it goes on once all do."""
         shared = self.collectives.setdefault(collective.key, collective)
         if collective.what != shared.what:
             raise ProtocolError(f"rank {process.id} starts {collective.what} where others start {shared.what}")
@@ -250,10 +250,12 @@ class VirtualWorld(World):
 
     def _close_collective(self, collective: Collective) -> None:
         missing = set(collective.group.peers) - collective.parts.keys()
-        if not collective.parts or not self._lost.issuperset(missing):
+        if dead := missing & self._lost:
+            raise PeerLost(min(dead))
+        if missing:
             return
         del self.collectives[collective.key]
-        present = [collective.parts[peer] for peer in collective.group.peers if peer in collective.parts]
+        present = [collective.parts[peer] for peer in collective.group.peers]
         collective.work([memory for memory, _, _ in present])
         end = collective.ends(self.now(), self.costs, len({self.host_of[p] for p in collective.group.peers}) == 1)
         for _, process, source in present:

@@ -13,7 +13,6 @@ from torch import Tensor
 from nnlo.blocks import blocks
 from nnlo.compress.base import Codec, State
 from nnlo.compress.packing import pack, packed_bytes, unpack
-from nnlo.compress.scaled import keep
 from nnlo.errors import OptionsError
 from nnlo.flat import Layout
 from nnlo.options import Options, option
@@ -54,7 +53,7 @@ class Levels(Codec[LevelSettings]):
         else:
             for part, place in blocks(vector, codes):
                 level = part + most
-                keep(level if self.settings.zeros else level.sub_((part > 0).to(part.dtype)), place)
+                place.copy_(level if self.settings.zeros else level.sub_((part > 0).to(part.dtype)))
         pack(codes, self.settings.bits, memory)
 
     def decode(self, memory: Tensor, out: Tensor) -> None:
