@@ -29,7 +29,7 @@ import h5py
 import numpy as np
 from launch import ONE_THREAD
 
-SAMPLES, FEATURES, BATCH, EPOCHS = 6_000, 64, 20, 3
+SAMPLES, FEATURES, BATCH, EPOCHS = 6_000, 64, 20, 15
 SGD = "--optimizer sgd --lr 0.01"
 MODES = {
     "downpour": SGD,

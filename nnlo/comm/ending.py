@@ -1,4 +1,4 @@
-"""How a process ends that outlived others of its job: without MPI's own end, which would wait for the dead."""
+"""How a process ends where ranks outlive others: without MPI's own end, which would wait for the dead."""
 
 from __future__ import annotations
 

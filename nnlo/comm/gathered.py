@@ -39,15 +39,14 @@ class Gathered:
             raise PeerLost(first)
         return unframed(found)
 
-    def all_left(self) -> bool:
-        """The last that is gathered; whether nobody is lost. The first rank stays until the others have heard it."""
-        everyone = len(self.of(b"")) == self._transport.size
+    def leave(self) -> None:
+        """The last that is gathered. The first rank stays until the others have heard it."""
+        self.of(b"")
         first, *others = self._transport.peers
         if self._transport.id != first:
             self._sent(b"", [first])
         for peer in others if self._transport.id == first else ():
             self._received(peer)
-        return everyone
 
     def _sent(self, data: bytes, peers: Sequence[int]) -> None:
         sends: list[Send] = []

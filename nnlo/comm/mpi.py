@@ -289,11 +289,10 @@ class MpiTransport(Transport):
         gathered = Gathered(self)
         gathered.see_out(self.motion.requests)
         if self.motion.watch.failures:
-            if not gathered.all_left():
-                end_without_mpi()
-                return
-        else:
-            settle(self.comm.Ibarrier())
+            gathered.leave()
+            end_without_mpi()
+            return
+        settle(self.comm.Ibarrier())
         for channel in self._channels:
             channel.request.Free()
         self.comm.Free()

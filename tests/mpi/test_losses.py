@@ -89,6 +89,14 @@ def test_a_worker_lost_behind_a_master_between_is_told_of(tmp_path: Path) -> Non
     assert [lost["rank"] for lost in history["lost"]] == [3] and w == [-EPOCHS] * SAMPLES
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_worker_lost_after_the_training_costs_nothing(transport: str, tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (0, 0, 2), transport=transport)
+    assert result.code == 0, result
+    w, history = found(tmp_path)
+    assert w == [-EPOCHS] * SAMPLES and history["lost"] == []
+
+
 def test_the_job_stops_where_it_is_to(tmp_path: Path) -> None:
     result = trained(4, tmp_path, (2, 3, 2), min_workers=3)
     assert result.code == 1 and "2 left are fewer than --min-workers 3" in result.stderr, result
