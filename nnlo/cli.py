@@ -18,7 +18,6 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
-from nnlo.comm.ending import end_with
 from nnlo.errors import NnloError, OptionsError
 from nnlo.launcher import launched_rank
 from nnlo.logs import note_error
@@ -232,16 +231,14 @@ def reason(error: Exception) -> str:
 
 def run(prog: str, main: Callable[[], None]) -> NoReturn:
     """Run a command: errors of ours become one line on rank 0's stderr and their exit code."""
-    code = 0
     try:
         main()
     except NnloError as error:
         if launched_rank() == 0:
             note_error(str(error))
             print(f"{prog}: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
-        code = error.exit_code
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted: the weights are lost", file=sys.stderr, flush=True)
-        code = 1
-    end_with(code)
-    sys.exit(code)
+        sys.exit(1)
+    sys.exit(0)

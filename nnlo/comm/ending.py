@@ -5,22 +5,31 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from typing import Any, NoReturn
 
-_code: list[int] = []
+_exit = sys.exit
+_codes: list[int] = []
 
 
 def end_without_mpi() -> None:
-    """From now on this process ends as soon as Python is done."""
+    """From now on this process ends as soon as Python is done, with the code that `sys.exit` is given."""
+    sys.exit = _noted
     atexit.unregister(_leave)
     atexit.register(_leave)
 
 
-def end_with(code: int) -> None:
-    """The exit code, where the program ends by one: at exit Python does not tell it."""
-    _code[:] = [code]
+def _noted(status: Any = None) -> NoReturn:
+    """Python does not tell at exit what it was called with."""
+    _codes[:] = [code_of(status)]
+    _exit(status)
+
+
+def code_of(status: Any) -> int:
+    """The exit code that Python makes of what `sys.exit` is given."""
+    return status if isinstance(status, int) else int(status is not None)
 
 
 def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_code[0] if _code else int(hasattr(sys, "last_value")))
+    os._exit(int(hasattr(sys, "last_value")) if not _codes else _codes[0])
