@@ -46,15 +46,14 @@ def test_ranks_of_two_hosts_train_together(hosts: Hosts, tmp_path: Path, ranks: 
 
 
 @pytest.mark.skipif("openmpi" not in available(), reason="Open MPI is not installed here")
-@pytest.mark.parametrize("whom", [2, 4], ids=["of the first host", "of the other host"])
-def test_a_worker_of_either_host_may_be_lost(hosts: Hosts, tmp_path: Path, whom: int) -> None:
+def test_a_worker_of_the_other_host_may_be_lost(hosts: Hosts, tmp_path: Path) -> None:
     """And the job ends all the same, although MPI's own end would wait for it."""
     script = Path(__file__).parent / "scripts" / "dying.py"
-    settings = json.dumps({"kills": [[whom, 3, whom]], "algo": {}, "manager": {}})
+    settings = json.dumps({"kills": [[4, 3, 4]], "algo": {}, "manager": {}})
     prefix, options = IMPLEMENTATIONS["openmpi"].prefix, ["--with-ft", "ulfm"]
     command = hosts.mpirun(5, [sys.executable, str(script), str(tmp_path), settings], prefix, options)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads((tmp_path / "found.json").read_text())
-    assert [lost["rank"] for lost in found["history"]["lost"]] == [whom]
+    assert [lost["rank"] for lost in found["history"]["lost"]] == [4]
     assert found["w"] == [-2.0] * len(found["w"])

@@ -49,20 +49,11 @@ def test_the_others_do_what_a_lost_worker_had_not_done(step: int, transport: str
     assert result.stderr.count("rank 2 is lost") == 1 and "workers left: 2" in result.stderr
 
 
-def test_all_but_one_may_be_lost(tmp_path: Path) -> None:
-    result = trained(4, tmp_path, (3, 2, 3), (1, 6, 1), transport="mpi")
-    assert result.code == 0, result
-    w, history = found(tmp_path)
-    assert w == [-EPOCHS] * SAMPLES and [lost["rank"] for lost in history["lost"]] == [3, 1]
-
-
 @pytest.mark.parametrize(
     ("algo", "transport"),
     [
-        ({**SGD, "synchronous": True}, "mpi"),
         ({**SGD, "hogwild": True}, "shm"),
         ({"optimizer": None, "mode": "gem"}, "mpi"),
-        ({**SGD, "mode": "vote"}, "shm"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.get("mode", list(value)[-1]),
 )
@@ -82,29 +73,15 @@ def test_a_lost_master_between_costs_the_workers_behind_it(tmp_path: Path) -> No
     assert "rank 1 is lost" in result.stderr and "what trains behind it: 2, 3; workers left: 2" in result.stderr
 
 
-def test_a_worker_lost_behind_a_master_between_is_told_of(tmp_path: Path) -> None:
-    result = trained(7, tmp_path, (3, 3, 3), num_masters=3)
-    assert result.code == 0, result
-    w, history = found(tmp_path)
-    assert [lost["rank"] for lost in history["lost"]] == [3] and w == [-EPOCHS] * SAMPLES
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_worker_lost_after_the_training_costs_nothing(transport: str, tmp_path: Path) -> None:
-    result = trained(4, tmp_path, (0, 0, 2), transport=transport)
+def test_a_worker_lost_after_the_training_costs_nothing(tmp_path: Path) -> None:
+    result = trained(4, tmp_path, (0, 0, 2), transport="mpi")
     assert result.code == 0, result
     w, history = found(tmp_path)
     assert w == [-EPOCHS] * SAMPLES and history["lost"] == []
 
 
-def test_the_job_stops_where_it_is_to(tmp_path: Path) -> None:
-    result = trained(4, tmp_path, (2, 3, 2), min_workers=3)
-    assert result.code == 1 and "2 left are fewer than --min-workers 3" in result.stderr, result
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_without_its_first_rank_the_job_ends(transport: str, tmp_path: Path) -> None:
-    result = trained(3, tmp_path, (1, 3, 0), transport=transport)
+def test_without_its_first_rank_the_job_ends(tmp_path: Path) -> None:
+    result = trained(3, tmp_path, (1, 3, 0))
     assert result.code != 0 and result.seconds < 30
     assert "rank 0 is lost" in result.stderr and "Traceback" not in result.stderr, result
 
