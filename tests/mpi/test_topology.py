@@ -12,7 +12,7 @@ from tests.mpi.bodies import bodies_test
 from tests.mpi.launch import launch
 
 test_teams = bodies_test("bodies_teams.py", ranks=(5,), seconds=60.0)
-test_trees = bodies_test("bodies_trees.py", ranks=(7,), seconds=60.0)
+test_trees = bodies_test("bodies_trees.py", ranks=(7,), seconds=60.0, others=())
 
 MODEL = ["TrainingDriver", "--model", "mlp", "--model-params", "inputs=8,hidden=4,classes=4", "--train-data", "x.list"]
 
