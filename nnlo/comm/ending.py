@@ -14,8 +14,6 @@ _codes: list[int] = []
 def end_without_mpi() -> None:
     """From now on this process ends as soon as Python is done, with the code that `sys.exit` is given."""
     sys.exit = _noted
-    atexit.unregister(_leave)
-    atexit.register(_leave)
 
 
 def _noted(status: Any = None) -> NoReturn:
@@ -29,7 +27,9 @@ def code_of(status: Any) -> int:
     return status if isinstance(status, int) else int(status is not None)
 
 
+@atexit.register  # here, since what is registered later runs sooner, and is to run at all
 def _leave() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(int(hasattr(sys, "last_value")) if not _codes else _codes[0])
+    if sys.exit is _noted:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_codes[0] if _codes else int(hasattr(sys, "last_value")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from nnlo.comm.base import Effect, Send, Source
@@ -21,6 +22,15 @@ class UnderWay(Protocol):
 
     def complete(self) -> None:
         """It has arrived, or left."""
+
+
+class End(UnderWay, Protocol):
+    """That of a channel, where the next message may arrive."""
+
+    peer: int
+
+    def lose(self) -> None:
+        """The peer is gone."""
 
 
 class MpiRequest(Send):
@@ -63,7 +73,7 @@ class Motion:
         self._goes_out = node is None or len(node.peers) < comm.size
         self.longest = LONGEST_AWAY if self._goes_out else LONGEST_WAIT
         self.waits = False
-        self.channels: list[Any] = []
+        self.channels: list[End] = []
         self.requests: list[MpiRequest] = []
         self.watch = Watch(failures, self._lose)
         if node is not None:
@@ -115,11 +125,13 @@ class Motion:
 
     def _sort_out(self, active: list[UnderWay], error: Exception) -> None:
         """Some of what is under way cannot be completed: see who is lost, and complete what has arrived or left."""
-        if not self.watch.look():
+        if not (self.watch.look() or self.watch.lost):
             raise error
         for item in active:
-            if item.posted and not isinstance(item, MpiCollective) and item.request.Test():
-                item.complete()
+            if item.posted and not isinstance(item, MpiCollective):
+                with suppress(*self.watch.errors):  # what fails now is over the next time
+                    if item.request.Test():
+                        item.complete()
 
     def _lose(self, peer: int) -> None:
         """Nothing comes of that rank any more."""

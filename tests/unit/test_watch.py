@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from nnlo.comm.motion import Motion, MpiRequest
 from nnlo.comm.watch import GRACE, INTERVAL, Watch
 from nnlo.errors import PeerLost, ProtocolError
 
@@ -74,3 +75,40 @@ def test_a_rank_whose_launcher_is_gone_ends(clock: Clock, monkeypatch: pytest.Mo
     clock.now += INTERVAL
     with pytest.raises(ProtocolError, match="launcher"):
         watch.check()
+
+
+class Failed:
+    """A request to a rank that has died: it fails once, and is over then."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def Testsome(self, requests: list[Failed]) -> None:
+        raise ValueError
+
+    def Test(self) -> bool:
+        if not self.failed:
+            self.failed = True
+            raise ValueError
+        return True
+
+
+class Comm:
+    size = 2
+
+
+@pytest.mark.parametrize("known", [[], [1]])
+def test_what_fails_for_one_who_is_known_to_be_lost_is_over(known: list[int]) -> None:
+    failures = Known()
+    motion = Motion(None, Comm(), failures)
+    failures.dead = known
+    motion.watch.look()
+    message = motion.begin(MpiRequest(Failed()))
+    if not known:
+        with pytest.raises(ValueError):
+            motion.progress()
+        return
+    motion.progress()
+    assert not message.ready
+    motion.progress()
+    assert message.ready and motion.requests == []
