@@ -34,6 +34,13 @@ class TrainingError(NnloError):
     """Training that cannot go on, for example ten non-finite gradients in a row."""
 
 
+class LauncherLost(NnloError):
+    """What started this rank is gone, and with it the way to end the others together."""
+
+    def __init__(self) -> None:
+        super().__init__("the launcher of this job is gone, so the job ends")
+
+
 class PeerLost(NnloError):
     """A rank that can no longer be reached."""
 

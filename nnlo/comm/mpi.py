@@ -24,7 +24,7 @@ from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SENT, SharedChannel
 from nnlo.comm.shared_group import SharedGroup
-from nnlo.errors import NnloError, OptionsError
+from nnlo.errors import LauncherLost, NnloError, OptionsError
 from nnlo.logs import note_error
 
 try:
@@ -97,6 +97,9 @@ class MpiWorld(World):
 
     def _abort(self, error: BaseException) -> NoReturn:
         """End the job: the other ranks may be anywhere, so they cannot be asked to leave."""
+        if isinstance(error, LauncherLost):  # MPI's way goes over the launcher, and each rank sees for itself
+            note_error(str(error))
+            os._exit(1)
         time.sleep(min(self.comm.rank * TURN_TO_SPEAK, LONGEST_TURN))
         where = f"nnlo: rank {self.comm.rank} on {MPI.Get_processor_name()}"
         if isinstance(error, KeyboardInterrupt):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from nnlo.errors import PeerLost, ProtocolError
+from nnlo.errors import LauncherLost, PeerLost
 
 #: Seconds between two looks.
 INTERVAL = 1.0
@@ -39,13 +39,13 @@ class Watch:
         self._parent, self._next = os.getppid(), 0.0
 
     def check(self) -> None:
-        """Look from time to time. Raises PeerLost or ProtocolError where this rank cannot go on."""
+        """Look from time to time. Raises PeerLost or LauncherLost where this rank cannot go on."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + INTERVAL
         if os.getppid() != self._parent:
-            raise ProtocolError("the launcher of this job is gone, so the job ends")
+            raise LauncherLost
         self.look()
         for peer, since in self._ended.items():
             if now - since > GRACE:

@@ -8,7 +8,7 @@ import pytest
 
 from nnlo.comm.motion import Motion, MpiRequest
 from nnlo.comm.watch import GRACE, INTERVAL, Watch
-from nnlo.errors import PeerLost, ProtocolError
+from nnlo.errors import LauncherLost, PeerLost
 
 
 class Known:
@@ -73,7 +73,7 @@ def test_a_rank_whose_launcher_is_gone_ends(clock: Clock, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "getppid", lambda: 1)
     watch.check()
     clock.now += INTERVAL
-    with pytest.raises(ProtocolError, match="launcher"):
+    with pytest.raises(LauncherLost, match="launcher"):
         watch.check()
 
 
