@@ -31,6 +31,7 @@ from nnlo.training.arguments import (
     optimizer_settings,
 )
 from nnlo.training.callback_arguments import CallbackArguments
+from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.inherited import InheritedArguments
 from nnlo.training.observe import ObserveArguments
 from nnlo.training.ranks import RanksArguments
@@ -50,8 +51,9 @@ def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
     how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *SHARED, *modes, RanksArguments]
-    left = [SurvivalArguments, OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
-    return Command(PROG, DESCRIPTION, [*what, *how, *left], version=nnlo.__version__, notes=NOTES)
+    survival = [SurvivalArguments, CheckpointArguments]
+    left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
+    return Command(PROG, DESCRIPTION, [*what, *how, *survival, *left], version=nnlo.__version__, notes=NOTES)
 
 
 def model_defaults(line: Command, source: ModelSource, given: Values) -> Values:
@@ -119,13 +121,14 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     weights = build(WeightsArguments, given)
     reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
     ranks, survival = build(RanksArguments, given), build(SurvivalArguments, given)
+    checkpoints = build(CheckpointArguments, given)
     evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     others = suits, model_defaults(line, source, given)
     layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
     training = build(TrainingArguments, *layers)
-    recorded = (model, weights, data, reading, training, survival, output, watched, callbacks)
+    recorded = (model, weights, data, reading, training, survival, checkpoints, output, watched, callbacks)
     algo, reader, comm = make_algo(model, training, layers), make_data(data, reading, source, given), world_comm()
     return MPIManager(
         comm,
@@ -154,6 +157,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         worker_accuracy=training.worker_accuracy,
         max_bad_updates=training.max_bad_updates,
         **survival.record(),
+        **checkpoints.record(),
         wait=training.wait,
         transport=training.transport,
         verbose=True,

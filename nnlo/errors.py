@@ -34,6 +34,18 @@ class TrainingError(NnloError):
     """Training that cannot go on, for example ten non-finite gradients in a row."""
 
 
+class Preempted(NnloError):
+    """A signal told the job to leave, and it did so after a checkpoint. Drivers leave with 85: run me again."""
+
+    exit_code = 85
+
+
+class Finished(NnloError):
+    """There is nothing left to do: the training to go on with has come to its end. Drivers leave with 0."""
+
+    exit_code = 0
+
+
 class LauncherLost(NnloError):
     """What started this rank is gone, and with it the way to end the others together."""
 

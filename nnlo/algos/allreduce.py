@@ -64,6 +64,7 @@ class Allreduce(MeanGradient, CollectiveAlgorithm):
     """The step of the module's docstring."""
 
     sends_gradient = True
+    alike = frozenset(("optimizer",))
 
     def __init__(self, options: AllreduceOptions) -> None:
         super().__init__(options.sync_every)

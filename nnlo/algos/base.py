@@ -95,6 +95,9 @@ class Algorithm(ABC):
     of the workers' own steps, which the history records; NaN where they have none. `rate_flag` is the option of the
     learning rate. `codec` is how updates are compressed, with `feedback` or without; `hears_sent`: whether `sent` is
     to be called with what the codec made of one.
+
+    A checkpoint holds a state but for what is `fixed`, names in it that the place and the options give, and what lies
+    in the memory of the update. What is `alike`, by name, is the same on all who hold the same weights.
     """
 
     pattern: Pattern
@@ -107,6 +110,8 @@ class Algorithm(ABC):
     feedback = False
     hears_sent = False
     sends_gradient = False
+    fixed: frozenset[str] = frozenset()
+    alike: frozenset[str] = frozenset()
 
     def check(self, workers: int, epochs: int) -> None:  # noqa: B027
         """Raises OptionsError for settings that do not go with so many workers or epochs."""

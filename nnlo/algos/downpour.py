@@ -43,6 +43,7 @@ class Downpour(MeanGradient, ServerAlgorithm):
     """The steps of the module's docstring."""
 
     sends_gradient = True
+    fixed = frozenset(("known",))
 
     def __init__(self, options: DownpourOptions) -> None:
         super().__init__(options.sync_every)

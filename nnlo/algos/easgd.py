@@ -32,6 +32,7 @@ class Easgd(ServerAlgorithm):
     """The steps of the module's docstring. The memory that is sent holds the weights that are exchanged."""
 
     rate_flag = "--elastic-lr"
+    fixed = frozenset(("alpha",))
 
     def __init__(self, options: EasgdOptions) -> None:
         self.options, self.rate = options, options.worker_rate

@@ -65,6 +65,7 @@ class Local(CollectiveAlgorithm):
     """The steps of the module's docstring."""
 
     rate_flag = "--worker-optimizer-params lr=..."
+    alike = frozenset(("w", "u", "u_factor", "averages"))
 
     def __init__(self, options: LocalOptions) -> None:
         self.options = options

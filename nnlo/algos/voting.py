@@ -65,6 +65,8 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     synchronous = True
     lockstep = True
     gathers = True
+    fixed = frozenset(("seed", "index"))
+    alike = frozenset(("optimizer", "steps"))
 
     def __init__(self, options: VoteOptions, most: int, zero: str, count: bool = False) -> None:
         super().__init__(options.sync_every)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from nnlo import errors
 from nnlo.comm.base import Transport
-from nnlo.errors import NnloError
+from nnlo.errors import DataError, Finished, NnloError, OptionsError, Preempted, ProtocolError, TrainingError
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ async def agree(transport: Transport, error: Exception | None) -> None:
 
 def kind_of(error: Exception) -> str | None:
     """The class in `nnlo.errors` that is raised everywhere for `error`; None for what is not of this library."""
-    kinds = (errors.OptionsError, errors.DataError, errors.ProtocolError, errors.TrainingError, NnloError)
+    kinds = (OptionsError, DataError, ProtocolError, TrainingError, Preempted, Finished, NnloError)
     return next((kind.__name__ for kind in kinds if isinstance(error, kind)), None)
 
 

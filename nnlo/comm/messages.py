@@ -25,6 +25,9 @@ class Kind(IntEnum):
     IDLE = 8  # worker: I have no batch left, send me a range
     REPORT = 9  # first worker of a collective: what all of them did in a round
     SNAPSHOT = 10  # the same with the weights: a point is reached, shall we go on?
+    STATE = (
+        11  # worker: what I have is as it was after your last answer, and on its way to the checkpoint; a part of it
+    )
 
 
 class Flag:
@@ -35,7 +38,9 @@ class Flag:
     EXHAUSTED = 2  # the worker's own generator ended before its range did
     MORE = 4  # the next message to the same master gives answers that are given at the same time as these
     LOST = 8  # the worker does not leave: it is lost, as the master between says in its stead
-    ALL = NON_FINITE | EXHAUSTED | MORE | LOST
+    SAVE = 16  # take this in, send your state, and wait
+    SIGNALLED = 32  # the sender was told by a signal that the job is to leave
+    ALL = NON_FINITE | EXHAUSTED | MORE | LOST | SAVE | SIGNALLED
 
 
 # Looked up for every message: far quicker than calling the enumeration.

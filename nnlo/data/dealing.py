@@ -8,8 +8,9 @@ as updates name what they cover; what a lost worker had not done goes back to it
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 #: The length of a pool whose worker's own generator alone knows where it ends.
 UNBOUNDED = 1 << 62
@@ -86,6 +87,7 @@ class Dealer:
         for worker, pool in self._pool_of.items():
             pool.workers.add(worker)
         self.granted: dict[int, list[Range]] = {worker: [] for worker in workers}
+        self._numbers = {worker: number for number, worker in enumerate(workers, 1)}
         self._epoch: int | None = None
 
     @property
@@ -174,6 +176,47 @@ class Dealer:
         if pool.epoch == epoch:
             pool.turn()
         self._epoch = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is granted and what is not, by the numbers of workers, from 1 in the order in which they were given."""
+        numbers = self._numbers
+        return {
+            "workers": len(numbers),
+            "pools": [
+                {
+                    "epoch": pool.epoch, "next": pool.next, "returned": [astuple(one) for one in pool.returned],
+                    "served": sorted(numbers[worker] for worker in pool.served),
+                }
+                for pool in self.pools
+            ],
+            "granted": {numbers[worker]: [astuple(one) for one in ranges] for worker, ranges in self.granted.items()},
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any], kept: Collection[int]) -> None:
+        """Go on from there. `kept`: workers, by number, who still have what was granted; what others had is dealt anew.
+
+        Where each worker has a pool of its own, and there are others than there were, the epoch is begun anew.
+        """
+        numbers = {number: worker for worker, number in self._numbers.items()}
+        if len(self.pools) > 1 and (len(state["pools"]) != len(self.pools) or len(numbers) != state["workers"]):
+            first = min(pool["epoch"] for pool in state["pools"])
+            for pool in self.pools:
+                pool.epoch = max(pool.epoch, first)
+        else:
+            for pool, saved in zip(self.pools, state["pools"], strict=True):
+                self._load_pool(pool, saved, {numbers[number] for number in saved["served"] if number in kept})
+            for number, ranges in state["granted"].items():
+                dealt = [Range(*one) for one in ranges]
+                if number in kept:
+                    self.granted[numbers[number]] = dealt
+                else:
+                    for one in dealt:
+                        insort(self.pools[number - 1 if len(self.pools) > 1 else 0].returned, one)
+        self._epoch = None
+
+    def _load_pool(self, pool: Pool, saved: dict[str, Any], served: set[int]) -> None:
+        pool.epoch, pool.next, pool.served = saved["epoch"], saved["next"], served
+        pool.returned = [Range(*one) for one in saved["returned"]]
 
     def lose(self, worker: int) -> None:
         """Take a worker out; what it had not done goes to the others that share its pool.

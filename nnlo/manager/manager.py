@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from nnlo.optim import Schedule
 from nnlo.optim.schedules import Function
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback, Callbacks
+from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.export import checked_formats
 from nnlo.training.files import OutputFiles, Wanted, write_history
 from nnlo.training.history import History
 from nnlo.training.job import MAX_BAD_UPDATES, Job
 from nnlo.training.observe import Observation, ObserveArguments
+from nnlo.training.signals import Signals
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 from nnlo.training.survival import SurvivalArguments
 
@@ -51,8 +54,10 @@ class MPIManager:
     model in the formats of `nnlo.training.export` are among them. monitor: seconds between two samples
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
-    nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops. wait: "sleep"
-    or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
+    nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops. checkpoint: a
+    folder for checkpoints, one every `checkpoint_interval` epochs and, as "10m", every `checkpoint_every`; the last
+    `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the folder to go on from, or "auto". wait:
+    "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
     arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
@@ -89,6 +94,12 @@ class MPIManager:
         max_bad_updates: int = MAX_BAD_UPDATES,
         on_worker_loss: str = "continue",
         min_workers: int = 1,
+        checkpoint: str | Path | None = None,
+        checkpoint_interval: int = 5,
+        checkpoint_every: str | None = None,
+        keep: int = 2,
+        keep_best: Sequence[str] = (),
+        restore: str | Path | None = None,
         wait: str = "sleep",
         transport: str = "auto",
         verbose: bool = False,
@@ -127,6 +138,14 @@ class MPIManager:
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,
             survival=SurvivalArguments(on_worker_loss=on_worker_loss, min_workers=min_workers),
+            checkpoints=CheckpointArguments(
+                checkpoint=folder(checkpoint),
+                checkpoint_interval=checkpoint_interval,
+                checkpoint_every=checkpoint_every,
+                keep=keep,
+                keep_best=tuple(keep_best),
+                restore=folder(restore),
+            ),
         )
         rules = stopping_rules(early_stopping, target_metric)
         own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}
@@ -139,6 +158,8 @@ class MPIManager:
             **{rule.name: str(rule) for rule in rules},
         }
         self.callbacks = Callbacks([*callbacks, *rules]).callbacks
+        self.rules = [f"{rule.flag} {rule}" for rule in rules]
+        self.signals = Signals()
         wanted = Wanted(save_model, report, timeline, checked_formats(export))
         wanted.check_folder(output)
         self.overwrite, self.verbose = overwrite, verbose
@@ -162,7 +183,8 @@ class MPIManager:
         atexit.unregister(self._check_left)
         self.stop_training, self.stop_reason = False, None
         keep_freed_memory()
-        with self.observation:
+        watched = self.signals if self.job.checkpoints.checkpoint is not None else nullcontext()
+        with self.observation, watched:
             self.history = self.world.run(Run(self).train)
         return self.history
 
@@ -228,6 +250,10 @@ def check_split(train_split: float | None, val_list: FileList, val_data: Data | 
         raise OptionsError(f"--train-split must be above 0 and below 1, not {train_split!r}")
     if val_list is not None or val_data is not None:
         raise OptionsError("--train-split validates on a part of the training data: drop it or --val-data")
+
+
+def folder(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def choose_world(comm: Any, wait: str, transport: str) -> World:

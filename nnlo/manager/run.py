@@ -15,11 +15,12 @@ from nnlo.comm.base import Transport
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.lists import file_list
-from nnlo.errors import DataError
+from nnlo.errors import DataError, Finished
 from nnlo.logs import LOG
 from nnlo.manager.account import accounted, write_account
 from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
+from nnlo.roles.checkpoints import put_back_states
 from nnlo.roles.evaluation import evaluated
 from nnlo.roles.exporting import tried_exports
 from nnlo.roles.measuring import measured
@@ -32,6 +33,7 @@ from nnlo.roles.worker import Worker
 from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
 from nnlo.training.callbacks import Callbacks
+from nnlo.training.checkpoint.contents import Restored, fingerprint
 from nnlo.training.export import Exports
 from nnlo.training.history import History, begin_history, named, outcome
 from nnlo.training.job import Job
@@ -72,6 +74,7 @@ class Run:
             job = await cached.copied(transport, places)
             setup = await prepare(transport, job)
             await on_master(transport, partial(self._check_callbacks, setup))
+            setup = await self._checkpointed(transport, job, setup)
             exports = await on_master(transport, partial(self._exports, job, setup))
             threads = await share(transport, self._threads(transport, places))
             transport.trace.add("setup", 0.0)
@@ -98,6 +101,28 @@ class Run:
         if warning := about_binding(transport.rank, places, masters, os.cpu_count() or 1):
             LOG.warning(warning, extra={"rank": transport.id})
         return set_threads(transport.rank, places, masters)
+
+    async def _checkpointed(self, transport: Transport, job: Job, setup: Setup) -> Setup:
+        """With the checkpoint to go on from, if one is asked for and there. Raises the same error on every rank."""
+        restored = await on_master(transport, partial(self._restored, job, setup))
+        restores = (await share(transport, restored is not None))[0]
+        keeps = restores or job.checkpoints.checkpoint is not None
+        return replace(setup, keeps=keeps, restores=restores, restored=restored, signals=self._manager.signals)
+
+    def _restored(self, job: Job, setup: Setup) -> Restored | None:
+        wanted = job.checkpoints
+        if wanted.source is None:
+            return None
+        own = fingerprint(job, setup.layout, setup.intake.samples, setup.intake.grain)
+        restored = Restored.of(wanted.source, own, fresh=wanted.automatic)
+        if restored is None:
+            LOG.info("--restore auto: no checkpoint in %s yet, training begins", wanted.source)
+        elif reason := restored.over(job.epochs, self._manager.rules):
+            raise Finished(f"{restored.saved.folder}: {reason}")
+        else:
+            about = restored.saved.about
+            LOG.info("goes on from checkpoint %s: epoch %.4g", restored.saved.folder, about["epoch"])
+        return restored
 
     def _check_callbacks(self, setup: Setup) -> None:
         names = self._manager.job.metric_names
@@ -138,6 +163,7 @@ class Run:
     ) -> History:
         manager = self._manager
         return begin_history(
+            setup.restored.resumed if setup.restored else None,
             model=manager.job.builder.name,
             trial=manager.files.trial_name if manager.files else None,
             arguments=manager.arguments,
@@ -188,7 +214,8 @@ class Leading:
         master = ROLES[job.algorithm.pattern].rank_zero(crew, job, self._setup, callbacks, manager, history)
         manager.model = master.milestones.snapshot.module
         callbacks.on_train_begin({})
-        callbacks.on_epoch_begin(0, {})
+        done = self._continue()
+        callbacks.on_epoch_begin(done, {})
         if manager.files is not None:
             manager.files.written = ()
         with accounted(manager.files, history, master.seconds):
@@ -198,12 +225,24 @@ class Leading:
         await agree(transport, master.failure or unwritten)
         return history
 
+    def _continue(self) -> int:
+        """Put what a checkpoint remembers back; the epochs that are done."""
+        restored, manager = self._setup.restored, self._manager
+        if restored is None:
+            return 0
+        put_back_states(manager.callbacks, restored.record["callbacks"])
+        if restored.record["stopping"] and not restored.saved.about["over"]:
+            manager.stop(restored.record["stop"])
+        return restored.epochs
+
     async def _finish(self, master: AtRankZero, callbacks: Callbacks, history: History) -> DataError | None:
         """Write what is to be left, with what the workers have to tell; why not all of it could be written.
 
         The weights come first: nothing that fails after the training is to cost them.
         """
         self._conclude(master, history)
+        code = master.failure.exit_code if master.failure else 0
+        master.checkpoints.tell(history["outcome"].partition(":")[0], code)
         self._keep(failed=master.failure is not None)
         if self._job.worker_accuracy:
             await agree(self._transport, None)

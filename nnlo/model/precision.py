@@ -50,6 +50,12 @@ class ScaledStep:
             sums.copy_(before)
             self._gradient.zero_()
 
+    def state_dict(self) -> dict[str, float]:
+        return {"scale": self.scale, "good": self.good}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.scale, self.good = state["scale"], int(state["good"])
+
     def _settled(self, loss: Tensor) -> bool:
         """Whether this gradient is to be used; the scale for the next attempt."""
         if bool(torch.isfinite(self._gradient).all()):

@@ -37,13 +37,14 @@ class Answer:
 
 
 STOP = Answer(Kind.STOP, HEADER_BYTES)
+NOTHING = Range(0, 0, 0)
 Outbox: TypeAlias = "dict[tuple[Link, Answer], dict[int, Header]]"
 
 
 class Answers:
     """`parked` are the workers that wait, each with what it is owed; with it goes a range of batches, if it wants one.
 
-    A worker that has no batch, and is dealt none, waits on.
+    A worker that has no batch, and is dealt none, waits on. While `saving`, all are told to show what they have.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Answers:
         self._moved = Answer(Kind.REPLY, reply_bytes)
         self.parked: dict[int, Answer] = {}
         self._clock, self._stopping = 0, False
+        self.saving = False
 
     def drop(self, peer: int) -> None:
         """A worker is gone."""
@@ -87,7 +89,7 @@ class Answers:
 
     def serve(self, clock: int, stopping: bool, pending: Container[int]) -> None:
         """Answer the parked workers that there is an answer for; those whose update is `pending` are heard too."""
-        if not self.parked or (self._algorithm.synchronous and self._silent(pending)):
+        if not self.parked or (self._algorithm.synchronous and not self.saving and self._silent(pending)):
             return
         self._clock, self._stopping = clock, stopping or self._dealer.finished
         outbox: Outbox = {}
@@ -111,6 +113,10 @@ class Answers:
 
     def _reply(self, peer: int, answer: Answer, outbox: Outbox) -> bool:
         """Put what is owed and perhaps a range, or stop, into `outbox`; False where the worker has to wait."""
+        if self.saving:
+            header = self._header(answer, NOTHING)
+            outbox.setdefault((self._links[peer], answer), {})[peer] = replace(header, flags=Flag.SAVE)
+            return True
         if self._stopping:
             if answer.pinned:
                 answer.pinned.owed -= 1
@@ -122,7 +128,7 @@ class Answers:
             return False
         if dealt:
             LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
-        outbox.setdefault((self._links[peer], answer), {})[peer] = self._header(answer, dealt or Range(0, 0, 0))
+        outbox.setdefault((self._links[peer], answer), {})[peer] = self._header(answer, dealt or NOTHING)
         return True
 
     def _header(self, answer: Answer, dealt: Range) -> Header:

@@ -11,11 +11,13 @@ from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.errors import NnloError, ProtocolError, TrainingError
 from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.roles.account import Account
+from nnlo.roles.chair_state import ChairState, load
+from nnlo.roles.checkpoints import Checkpoints
 from nnlo.roles.judge import Judge
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.peer import REPORT_BYTES, REPORTS, snapshot_bytes, weights_start
-from nnlo.roles.round import Told, record_size
+from nnlo.roles.round import NOTHING, SIGNALLED, Told, record_size
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived
 from nnlo.training.callbacks import Callbacks
@@ -48,6 +50,12 @@ class Chair:
         self._figures: dict[str, Any] = {}
         self.finished = self.over = False
         self.failure: NnloError | None = None
+        self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
+        self.keeping = ChairState(self, setup) if setup.keeps else None
+        self._signals, self.restored, self._asked = setup.signals, setup.restored, NOTHING
+        if self.restored:
+            self._began -= self.restored.master["seconds"]
+            load(self, self.restored)
 
     def seconds(self) -> float:
         """The training clock."""
@@ -59,9 +67,12 @@ class Chair:
 
     async def run(self) -> None:
         """Hand out the first weights, then listen until all epochs are done or it is time to stop."""
+        self.checkpoints.open()
         await self.transport.split(None)
         first = self.arena.storage[weights_start(self.arena) : self._nbytes]
         await self.transport.wait([self.transport.broadcast(first, 0)])
+        if self.keeping and self.restored:
+            await self.keeping.hand_out(self.restored)
         while not self.over:
             self.channel.post()
             await self.arrival()
@@ -69,7 +80,7 @@ class Chair:
             self.take(header)
             if header.kind is Kind.SNAPSHOT:
                 await self.point(header)
-        await self.milestones.settle()
+        await self.checkpoints.written()
         self.milestones.snapshot.take(self.arena)
 
     async def arrival(self) -> None:
@@ -86,6 +97,7 @@ class Chair:
             raise ProtocolError(f"rank 0 got {header.kind.name} from rank {self.channel.peer}")
         records = self.arena.sums.view(len(self.workers), self._record_size).tolist()
         told = dict(zip(self.workers, map(Told.read, records), strict=True))
+        self._asked = max(one.asks for one in told.values())
         self.rate = self._base * self.job.factor(self.clock, self._samples)
         self.clock += sum(one.samples + one.refused for one in told.values())
         self.batches += sum(one.count for one in told.values())
@@ -108,6 +120,8 @@ class Chair:
             )
         why = ENDLESS if self.milestones.marks.endless(self.clock) else self.judge.failure
         self.failure = TrainingError(why) if why else None
+        if self.keeping and header.kind is Kind.REPORT:
+            self.keeping.notice(self._signals.caught is not None)
 
     def arrived(self, peer: int, told: Told) -> Arrived:
         """A worker's part of a round, as an update of its own."""
@@ -119,6 +133,12 @@ class Chair:
         """Pass a point of the run, and tell the workers whether to go on."""
         self.finished = bool(header.count)
         self._figures = json.loads(self.arena.storage[self._nbytes : header.nbytes].numpy().tobytes())
-        stop = bool(self.failure) or await self.milestones.reach(self.clock, self.batches, self.finished)
-        self.over = stop or self.finished
-        self.channel.send(Header(Kind.STOP if stop else Kind.REPLY), self.transport.storage(HEADER_BYTES))
+        due = self.milestones.due(self.clock, self.batches, self.finished)
+        stop = bool(self.failure) or (due and await self.milestones.reach(self.clock, self.batches, self.finished))
+        leaves = self._asked == SIGNALLED or self._signals.caught is not None
+        saves = self.failure is None and self.checkpoints.due(stop or self.finished, leaves)
+        self.over = stop or self.finished or (saves and leaves)
+        kind, flags = Kind.STOP if stop or (saves and leaves) else Kind.REPLY, Flag.SAVE if saves else Flag.NONE
+        self.channel.send(Header(kind, flags), self.transport.storage(HEADER_BYTES))
+        if self.keeping and saves:
+            await self.keeping.save(self._signals.caught or "a signal" if leaves else None)

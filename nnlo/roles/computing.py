@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from nnlo.model import GradientStep, ScaledStep
 from nnlo.roles.prefetch import Prefetch
 from nnlo.roles.setup import Setup
 from nnlo.training.job import Job
+from nnlo.training.seeds import random_state, set_random_state
 
 
 @dataclass
@@ -89,6 +91,16 @@ class Computing:
             self._transport.trace.add("compute", began, batch.samples)
             done.samples, done.count = done.samples + batch.samples, done.count + 1
         return done
+
+    async def state_dict(self) -> dict[str, Any]:
+        """Where the random streams are, and the scale of a narrow type's losses."""
+        step = self._step.state_dict() if isinstance(self._step, ScaledStep) else None
+        return {"random": random_state(), "step": step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        set_random_state(state["random"])
+        if isinstance(self._step, ScaledStep):
+            self._step.load_state_dict(state["step"])
 
     def restore_buffers(self) -> None:
         """Those before the last `work`: what it made of them is not finite, or of an update that is not."""

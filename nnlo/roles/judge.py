@@ -20,6 +20,12 @@ class Judge:
         self._in_a_row = self._bad = 0
         self.failure: str | None = None
 
+    def state_dict(self) -> dict[str, int]:
+        return {"in_a_row": self._in_a_row, "bad": self._bad}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._in_a_row, self._bad = state["in_a_row"], state["bad"]
+
     def accepts(self, one: Arrived, stepper: Stepper) -> bool:
         """Whether this update may be applied."""
         if not one.finite:

@@ -37,6 +37,12 @@ class Marks:
         self.epochs_closed = self._epochs if finished else self.epochs_closed + 1
         return True
 
+    def state_dict(self) -> dict[str, int]:
+        return {"epochs_closed": self.epochs_closed, "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epochs_closed, self._batches = state["epochs_closed"], state["batches"]
+
     def endless(self, clock: int) -> bool:
         """Whether there are far more samples than there can be."""
         return clock > RUNAWAY * self._epochs * self._samples

@@ -11,12 +11,14 @@ from nnlo.errors import NnloError, PeerLost, ProtocolError, TrainingError
 from nnlo.logs import LOG
 from nnlo.roles.account import Account
 from nnlo.roles.answers import QUESTIONS, Answer, Answers
+from nnlo.roles.checkpoints import Checkpoints, preempted
 from nnlo.roles.judge import Judge
 from nnlo.roles.links import Link, links_of
 from nnlo.roles.losses import Losses
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.quorum import Quorum
+from nnlo.roles.saving import Saving
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, Stepper
 from nnlo.roles.wires import Wires
@@ -65,6 +67,11 @@ class Master:
         self.quorum = Quorum(job.server, self.dealer.outstanding)
         self.answers = Answers(transport, job.server, self.dealer, self.stepper, self.recorder, self.links, wires)
         self.clock = self.batches = 0
+        self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
+        self.restored, self.saving = setup.restored, Saving(self, setup)
+        if self.restored:
+            self._began -= self.restored.master["seconds"]
+            self.saving.load_state_dict(self.restored)
         self.pending: dict[int, Header] = {}
         self.afterwards: dict[int, Header] = {}
         self.strangers = set(workers)
@@ -82,6 +89,9 @@ class Master:
 
     async def run(self) -> None:
         """Serve until every worker has left."""
+        self.checkpoints.open()
+        if self.restored:
+            await self.saving.hand_out(self.restored)
         for link in self._link_of.values():
             link.channel.post()
         while self.links:
@@ -90,11 +100,11 @@ class Master:
             self.transport.trace.add("idle", began)
             for source in ready:
                 await self.handle(source)
-        if not self.finished and not self.stopping:
+        if not (self.finished or self.stopping):
             self.failure = TrainingError("every worker is lost")
         elif self.milestones.due(self.clock, self.batches, self.finished):
             await self.milestones.pass_all(self.clock, self.batches, self.finished)
-        await self.milestones.settle()
+        await self.checkpoints.written()
         self.milestones.snapshot.take(self.stepper.centre.arena)
 
     async def handle(self, source: Source) -> None:
@@ -109,6 +119,7 @@ class Master:
             if self.afterwards:
                 for peer in self.afterwards.keys() - self.pending.keys():
                     self.hear(peer, self.afterwards.pop(peer))
+        await self.saving.complete()
         self.serve()
         link.put_aside()
 
@@ -132,6 +143,9 @@ class Master:
             self.afterwards[peer] = header
         elif header.kind is Kind.UPDATE:
             self.take_update(peer, header)
+        elif header.kind is Kind.STATE:
+            self.links[peer].settle(peer)
+            self.saving.quiet.add(peer)
         elif header.kind is Kind.BYE:
             LOG.debug("worker %d leaves", peer)
             if header.flags & Flag.LOST:
@@ -146,6 +160,8 @@ class Master:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
 
     def take_update(self, peer: int, header: Header) -> None:
+        if header.flags & Flag.SIGNALLED:
+            self.saving.signalled = True
         if header.count:
             self.dealer.done(peer, Range(header.epoch, header.first, header.count))
         if header.flags & Flag.EXHAUSTED:
@@ -168,6 +184,7 @@ class Master:
         self.strangers.discard(peer)
         self.afterwards.pop(peer, None)
         self.answers.drop(peer)
+        self.saving.quiet.discard(peer)
         self.dealer.lose(peer)
 
     def next_step(self) -> list[int]:
@@ -203,11 +220,13 @@ class Master:
         answers = self.step(good, headers, before)
         number, due = self.stepper.version - 1, self.milestones.due(self.clock, self.batches, self.finished)
         if not due:
+            self.saving.consider()
             self.release(answers)
         if good:
             self.account.add(good, number, self.clock)
         if due:
             self.stopping |= await self.milestones.pass_all(self.clock, self.batches, self.finished)
+            self.saving.consider()
             self.release(answers)
 
     def arrived(self, peer: int, header: Header) -> Arrived:
@@ -231,6 +250,11 @@ class Master:
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""
         self.failure, self.stopping = TrainingError(reason), True
+        self.saving.end()
+
+    def preempt(self, signal: str, checkpoint: str | None) -> None:
+        """Leave, since the job was told to."""
+        self.failure, self.stopping = preempted(signal, checkpoint), True
 
     def release(self, answers: dict[int, Answer | None]) -> None:
         """Make room for these workers' next messages, and answer those who are owed something."""

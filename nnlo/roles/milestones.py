@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +71,12 @@ class Milestones:
         self._validator = Validator(setup.module, job.loss, job.metrics, feed, training)
         self._val_samples = (setup.validation.samples or 0) if setup.validation else 0
         self._under_way: UnderWay | None = None
+        self.settled: Callable[[], None] = lambda: None
+
+    @property
+    def validating(self) -> bool:
+        """Whether a validation is under way; `settled` is called when one has ended."""
+        return self._under_way is not None
 
     def due(self, clock: int, batches: int, finished: bool) -> bool:
         return self.marks.due(clock, batches, finished)
@@ -123,6 +130,7 @@ class Milestones:
         if self._validates:
             self._validated({name: value for name, value in found.items() if name != "training_set"}, ended.samples)
         self._complete(ended.entry)
+        self.settled()
 
     def _validated(self, found: Entry, clock: int) -> None:
         point = {"samples": clock, "epoch": clock / self.samples, "seconds": self._recorder.seconds()}

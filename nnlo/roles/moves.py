@@ -36,14 +36,26 @@ class Moves:
         self._move = torch.zeros(codec.layout.numel, dtype=codec.layout.dtype)
         self._weights: dict[int, Tensor] = {}
         self._states: dict[int, dict[str, Any]] = {}
+        self._restored: set[int] = set()
 
     def begin(self, worker: int, weights: Tensor) -> Tensor:
         """A worker has been sent the centre's weights as they are, shape (n,); what it has now."""
+        if worker in self._restored:
+            self._restored.remove(worker)
+            return self._weights[worker]
         if worker in self._weights:
             return self._weights[worker].copy_(weights)
         stream = np.random.SeedSequence([self._seed, worker, DOWNWARDS]).generate_state(1, np.uint64)[0]
         self._weights[worker], self._states[worker] = weights.clone(), self._codec.init(int(stream >> 1), feedback=True)
         return self._weights[worker]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": dict(self._weights), "states": dict(self._states)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """These workers have what they had: that they are sent the centre's weights once more is of no effect."""
+        self._weights, self._states = state["weights"], state["states"]
+        self._restored = set(self._weights)
 
     def send(self, worker: int, channel: Channel, header: Opening, centre: Arena) -> Tensor:
         """Bring a worker nearer to the centre's weights, buffers as they are; what it has then, shape (n,)."""

@@ -21,14 +21,18 @@ from nnlo.flat import HEADER_BYTES, Arena, finite
 from nnlo.roles.buckets import Buckets
 from nnlo.roles.computing import Work
 from nnlo.roles.marks import Marks
+from nnlo.roles.parcels import Parcels
+from nnlo.roles.peer_state import PeerState
 from nnlo.roles.reducing import reducing, whole
-from nnlo.roles.round import Round, Told, record_size
+from nnlo.roles.round import NOTHING, NOTICED, SIGNALLED, Round, Told, record_size
 from nnlo.roles.setup import Setup
 from nnlo.roles.sharing import computing
 from nnlo.training.job import Job
 
 MASTER = 0
 REPORTS = 2  # the tag of the channel between the first worker and rank 0
+NOTICES = 4  # of that by which rank 0 says that it wants to be shown the weights
+GO, SHOW = 1, 2  # what the first worker tells the others at a point of the run: to go on, to show their state
 REPORT_BYTES = 1 << 16  # room behind the weights for the algorithm's figures, as JSON
 
 
@@ -72,6 +76,9 @@ class Rounds:
         self.factor, self.flags = 1.0, Flag.NONE
         self.bad_in_a_row, self.hopeless = 0, False
         self.channel: Channel | None = None
+        self.notices: Channel | None = None
+        self.signals, self.restores = setup.signals, setup.restores
+        self.keeping = PeerState(self, Parcels(transport, transport.peers[MASTER])) if setup.keeps else None
 
     def vector(self) -> Tensor:
         """Memory of the transport's, of the weights' type and shape: what lies there is summed without a copy."""
@@ -91,19 +98,20 @@ class Rounds:
 
     async def run(self) -> None:
         await self.begin()
-        self.deal(0)
-        for epoch in range(self.job.epochs):
+        first = await self.keeping.restored() if self.keeping and self.restores else self.deal(0)
+        for epoch in range(first, self.job.epochs):
             self.deal(epoch + 1)
             if not await self.epoch(epoch):
                 break
         self.reducing.close()
         await self.computing.end()
 
-    def deal(self, epoch: int) -> None:
-        """This worker's batches of an epoch, from now on read ahead."""
+    def deal(self, epoch: int) -> int:
+        """This worker's batches of that epoch, from now on read ahead."""
         first, stop = self.share
         if stop > first and epoch < self.job.epochs:
             self.computing.add(Range(epoch, first, stop - first))
+        return epoch
 
     def has_batches(self, epoch: int) -> bool:
         """Whether this worker has a batch left in that epoch, as far as it knows."""
@@ -114,6 +122,9 @@ class Rounds:
         """Take over the weights of rank 0."""
         if self.workers.rank == 0:
             self.channel = self.transport.channel(self.transport.peers[MASTER], REPORTS, HEADER_BYTES)
+            if self.keeping:
+                self.notices = self.transport.channel(self.transport.peers[MASTER], NOTICES, HEADER_BYTES)
+                self.notices.post()
         source = self.transport.broadcast(self.up.storage[weights_start(self.up) : self.nbytes], MASTER)
         await self.transport.wait([source])
         self.algorithm.start(self.x, self.x, self.state)
@@ -126,9 +137,11 @@ class Rounds:
             told = await self.one_round(epoch)
             over = not any(one.left for one in told)
             finished = over and epoch + 1 == self.job.epochs
-            if self.marks.due(self.clock, self.batches, finished) or self.failing():
-                ended = self.marks.take(self.clock, self.batches, finished)
-                if not await self.go_on(finished, self.algorithm.report(self.state) if ended else {}):
+            due = self.marks.due(self.clock, self.batches, finished) or self.failing()
+            if due or any(one.asks for one in told):
+                ended = due and self.marks.take(self.clock, self.batches, finished)
+                figures = self.algorithm.report(self.state) if ended else {}
+                if not await self.go_on(epoch + over, finished, figures):
                     return False
             else:
                 await self.report(Header(Kind.REPORT, nbytes=Arena.sums_end(self.up.sums.numel())))
@@ -148,7 +161,7 @@ class Rounds:
         left = self.has_batches(epoch)
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
         spoils, sums = self.reducing.spoils, self.sums.tolist()
-        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, sums)
+        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, self.asks(), sums)
         began = self.transport.trace.now()
         under_way = [self.round.tell(mine), *self.reducing.under_way]
         self.computing.prefetch.prepare()
@@ -158,6 +171,16 @@ class Rounds:
         await self.reduce(told)
         self.transport.trace.add("exchange", began, self.reducing.bytes_up, self.version, self.version)
         return told
+
+    def asks(self) -> int:
+        """Whether the weights are to be shown after this round."""
+        if self.signals.caught:
+            return SIGNALLED
+        if self.notices is None or not self.notices.ready:
+            return NOTHING
+        self.notices.take()
+        self.notices.post()
+        return NOTICED
 
     async def compute(self, epoch: int) -> Work:
         algorithm, x, state = self.algorithm, self.x, self.state
@@ -246,8 +269,11 @@ class Rounds:
             if not sent.ready:
                 await self.transport.wait([sent])
 
-    async def go_on(self, finished: bool, figures: dict[str, Any]) -> bool:
-        """A point of the run: show the weights and the algorithm's figures to rank 0, and hear whether to go on."""
+    async def go_on(self, epoch: int, finished: bool, figures: dict[str, Any]) -> bool:
+        """A point of the run: show the weights and the algorithm's figures to rank 0, and hear whether to go on.
+
+        epoch: that of the next round.
+        """
         word = torch.zeros(1, dtype=torch.uint8)
         if self.channel is not None:
             self.computing.flat.gather(self.up.counters)
@@ -256,9 +282,12 @@ class Rounds:
             self.up.storage[self.nbytes : self.nbytes + len(text)].copy_(text)
             await self.report(Header(Kind.SNAPSHOT, nbytes=self.nbytes + len(text), count=int(finished)))
             await self.transport.wait([self.channel])
-            word[0] = self.channel.take().kind is not Kind.STOP
+            told = self.channel.take()
+            word[0] = GO * (told.kind is not Kind.STOP) + SHOW * bool(told.flags & Flag.SAVE)
         await self.workers.wait([self.workers.broadcast(word, 0)])
-        return bool(word[0]) and not finished
+        if self.keeping and word[0] & SHOW:
+            await self.keeping.show(epoch)
+        return bool(word[0] & GO) and not finished
 
 
 def snapshot_bytes(setup: Setup, job: Job, workers: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nnlo.comm.base import Send, Transport
-from nnlo.comm.messages import Header, Kind
+from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.flat import HEADER_BYTES
 from nnlo.roles.setup import Setup
 from nnlo.roles.worker import UnderWay, Worker
@@ -23,16 +25,34 @@ class PipelinedWorker(Worker):
 
     async def step(self) -> Header:
         """Updates for as long as there are batches; the answer to the last."""
-        message = self.begin(await self.work())
+        message = None if self.held else self.push(await self.work())
         while self.computing.prefetch.ranges:
             header = await self.work()
-            reply = await self.answer(message)
+            reply = await self.answered(message)
             if reply.kind is Kind.STOP:
                 return reply
-            message = self.begin(header, reply)
+            message = self.push(header, reply)
+            if reply.flags & Flag.SAVE:
+                self.held = replace(await self.answer(message), flags=Flag.NONE)
+                if self.held.kind is Kind.STOP:
+                    return self.held
+                told = await self.show()
+                while told.flags & Flag.SAVE:
+                    told = await self.show()
+                if told.kind is Kind.STOP:
+                    return told
+                self.take_in(told)
+        return await self.answered(message)
+
+    async def answered(self, message: UnderWay | None) -> Header:
+        """What a message was answered, now or when a checkpoint was made: it is taken in later all the same."""
+        held, self.held = self.held, None
+        if held is not None:
+            return held
+        assert message is not None
         return await self.answer(message)
 
-    def begin(self, header: Header, reply: Header | None = None) -> UnderWay:
+    def push(self, header: Header, reply: Header | None = None) -> UnderWay:
         """Send an update, and take in the answer to the one before: its statistics replace those that are sent."""
         began, sent = self.transport.trace.now(), self.leave(header)
         if reply is not None:
@@ -43,7 +63,7 @@ class PipelinedWorker(Worker):
     def leave(self, header: Header) -> Send:
         if header.nbytes > HEADER_BYTES:
             self.out.storage.copy_(self.up.storage)
-        header.write(self.out.memory)
+        self.signed(header).write(self.out.memory)
         return self.channel.send_written(self.out.storage, header.nbytes)
 
 

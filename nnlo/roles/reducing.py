@@ -53,6 +53,13 @@ class Reducing(ABC):
     def close(self) -> None:  # noqa: B027
         """Leave the module as it was."""
 
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What this rank keeps from one round to the next: for itself, and what is the same on all."""
+        return {}, {}
+
+    def load_state_dict(self, own: dict[str, Any], alike: dict[str, Any]) -> None:  # noqa: B027
+        """Go on from there; `own` is empty on a rank that begins anew."""
+
 
 class Averaged(Reducing):
     """The mean by samples, summed on its way."""
@@ -150,6 +157,13 @@ class Gathered(Reducing):
         if self._compressor:
             self._compressor.scale(factor)
 
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return dict(self._compressor.state) if self._compressor else {}, {}
+
+    def load_state_dict(self, own: dict[str, Any], alike: dict[str, Any]) -> None:
+        if self._compressor:
+            self._compressor.state.update(own)
+
 
 class Compressed(Reducing):
     """The mean in a compressed form that is summed on its way."""
@@ -172,6 +186,14 @@ class Compressed(Reducing):
 
     def scale(self, factor: float) -> None:
         self._compressor.scale(factor)
+
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All ranks' codecs go by the same."""
+        own = dict(self._compressor.state)
+        return own, {"codec": own.pop("codec")}
+
+    def load_state_dict(self, own: dict[str, Any], alike: dict[str, Any]) -> None:
+        self._compressor.state.update({**alike, **own})
 
 
 def reducing(

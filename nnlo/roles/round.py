@@ -10,9 +10,13 @@ from torch import Tensor
 
 from nnlo.comm.base import Source, Transport
 
-FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down", "spoils")
+FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down", "spoils", "asks")
 """Samples that count, samples of an update that was not finite, batches, whether there are more, seconds computed,
-bytes, and whether that update is in the sum all the same."""
+bytes, whether that update is in the sum all the same, and whether rank 0 is to be shown the weights now: one of
+NOTHING, NOTICED, SIGNALLED."""
+
+#: Rank 0 has sent word that it wants to see the weights; the job was told to leave by a signal.
+NOTHING, NOTICED, SIGNALLED = range(3)
 
 
 def record_size(sums: int) -> int:
@@ -32,13 +36,14 @@ class Told:
     bytes_up: int
     bytes_down: int
     spoils: bool
+    asks: int
     sums: list[float]
 
     @classmethod
     def read(cls, record: Sequence[float]) -> Told:
-        samples, refused, count, left, busy, up, down, spoils = record[: len(FIGURES)]
-        sums = list(record[len(FIGURES) :])
-        return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), bool(spoils), sums)
+        samples, refused, count, left, busy, up, down, spoils, asks = record[: len(FIGURES)]
+        sums, said = list(record[len(FIGURES) :]), (bool(spoils), int(asks))
+        return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), *said, sums)
 
     def write(self, record: Tensor) -> None:
         numbers = [*(getattr(self, name) for name in FIGURES), *self.sums]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -19,8 +19,10 @@ from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
 from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
 from nnlo.roles.team import Team, form_crew, form_team
+from nnlo.training.checkpoint.contents import Restored
 from nnlo.training.job import Job
 from nnlo.training.seeds import Purpose, derived, seed_everything
+from nnlo.training.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Setup:
     """What a rank starts with.
 
     `crew`: the ranks that exchange, None for members of teams; `team`: that of a worker of several ranks. `common`: the
-    memory of the centre's weights, where all of the crew share it.
+    memory of the centre's weights, where all of the crew share it. `keeps`: whether states travel between rank 0 and
+    the workers, for checkpoints; `restores`: whether training goes on from one, which is `restored` on rank 0.
+    `signals`: those that tell the job to leave.
     """
 
     module: nn.Module
@@ -39,6 +43,10 @@ class Setup:
     crew: Transport | None
     team: Team | None
     common: Tensor | None = None
+    keeps: bool = False
+    restores: bool = False
+    signals: Signals = field(default_factory=Signals)
+    restored: Restored | None = None
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:

@@ -15,6 +15,7 @@ from nnlo.comm.messages import Flag, Header
 from nnlo.comm.tables import Opening
 from nnlo.flat import Arena
 from nnlo.roles.centre import Centre, Pinned, Ring
+from nnlo.roles.kept import kept, put_back
 from nnlo.roles.moves import moves_of
 from nnlo.roles.wires import Wires
 
@@ -127,6 +128,24 @@ class Stepper:
             if moves:
                 weights = moves.begin(peer, weights) if whole else moves.send(peer, channel, header, arena)
             self._algorithm.answered(peer, weights, self.state)
+
+    def state_dict(self) -> dict[str, Any]:
+        arena = self.centre.arena
+        return {
+            "vector": arena.vector, "buffers": arena.buffers, "counters": arena.counters, "version": self.version,
+            "factor": self.factor, "algorithm": kept(self._algorithm, self.state), "replies": self._reply_state,
+            "moves": None if self.moves is None or self._algorithm.pipelined else self.moves.state_dict(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any], same_workers: bool) -> None:
+        """Go on from there, before any message was sent."""
+        arena = self.centre.arena
+        for name in ("vector", "buffers", "counters"):
+            getattr(arena, name).copy_(state[name])
+        self.version, self.factor, self._reply_state = state["version"], state["factor"], state["replies"]
+        put_back(self.state, state["algorithm"])
+        if self.moves is not None and state["moves"] is not None and same_workers:
+            self.moves.load_state_dict(state["moves"])
 
     def report(self) -> dict[str, Any]:
         """The algorithm's figures of the epoch that ends now."""

@@ -17,9 +17,11 @@ from nnlo.errors import PeerLost, ProtocolError
 from nnlo.flat import HEADER_BYTES, finite
 from nnlo.logs import LOG
 from nnlo.roles.computing import Work
+from nnlo.roles.parcels import Parcels
 from nnlo.roles.setup import Setup
 from nnlo.roles.sharing import computing
 from nnlo.roles.wires import Wires
+from nnlo.roles.worker_state import WorkerState
 from nnlo.training.job import Job
 
 MASTER = 0
@@ -59,6 +61,10 @@ class Worker:
         self.compressor = Compressor(wires.up, feedback, place.stream, tells=hears) if wires.up else None
         self.decoded = wires.down and (wires.down, torch.zeros_like(self.x))
         self.computing = computing(transport, job, setup, self.x, self.gradient, self.up, self.up.sums)
+        self.keeping = WorkerState(self, Parcels(transport, transport.peers[MASTER])) if setup.keeps else None
+        self._restores, self._signals = setup.restores, setup.signals
+        self.held: Header | None = None  # an answer that is there and is taken in later
+        self.forgets_moves = self.algorithm.reply_is_move and (node.parent != MASTER or self.algorithm.pipelined)
         self.state = self.algorithm.init(self.x, self.update, place)
         self._factor = partial(job.factor, samples=setup.intake.samples)
         self.version, self.factor = 0, 1.0
@@ -66,16 +72,30 @@ class Worker:
     async def run(self) -> None:
         """Train until the master says stop, or is lost where it stands between this worker and the first one."""
         try:
-            reply = await self.exchange(Header(Kind.HELLO))
+            reply = await self.begin()
             while reply.kind is not Kind.STOP:
                 self.take_in(reply)
-                reply = await self.step()
+                reply = await self.go_on(reply)
             await self.send(Header(Kind.BYE))
         except PeerLost as lost:
             if lost.peer == self.transport.peers[MASTER]:
                 raise
             LOG.warning("%s: worker %d has nobody to train for", lost, self.transport.id)
         await self.computing.end()
+
+    async def begin(self) -> Header:
+        """Say hello; the answer, or where a checkpoint is restored that to the first update after it."""
+        saved = await self.keeping.received() if self.keeping and self._restores else None
+        reply = await self.exchange(Header(Kind.HELLO))
+        if saved is None or self.keeping is None or reply.kind is Kind.STOP:
+            return reply
+        self.take_in(reply)
+        self.keeping.load_state_dict(saved, reply)
+        return await self.go_on(reply)
+
+    async def go_on(self, reply: Header) -> Header:
+        """What is to be done after this reply; the answer."""
+        return await (self.show() if reply.flags & Flag.SAVE else self.step())
 
     async def step(self) -> Header:
         """Compute an update and send it; the answer."""
@@ -112,8 +132,12 @@ class Worker:
             await self.transport.wait([sent])
 
     def leave(self, header: Header) -> Send:
-        header.write(self.up.memory)
+        self.signed(header).write(self.up.memory)
         return self.channel.send_written(self.up.storage, header.nbytes)
+
+    def signed(self, header: Header) -> Header:
+        """The header, and in it whether this rank was told to leave."""
+        return replace(header, flags=header.flags | Flag.SIGNALLED) if self._signals.caught else header
 
     async def pull_then_push(self, header: Header) -> Header:
         """Take in the centre's weights, send the update that they make; what says how to go on."""
@@ -125,9 +149,22 @@ class Worker:
         if update.nbytes == HEADER_BYTES:
             return await self.exchange(update)
         await self.send(update)
+        if reply.flags & Flag.SAVE:
+            return await self.show()
         if self.computing.prefetch.ranges:
             return Header(Kind.REPLY)
         return await self.exchange(Header(Kind.IDLE, version=self.version))
+
+    # Checkpoints.
+
+    async def show(self) -> Header:
+        """Send what this worker has into a checkpoint; the answer."""
+        assert self.keeping is not None
+        began = self.transport.trace.now()
+        self.channel.post()
+        message = UnderWay(Header(Kind.STATE), self.leave(Header(Kind.STATE)), began)
+        await self.keeping.show()
+        return await self.answer(message)
 
     def take_in(self, reply: Header) -> None:
         if reply.kind not in (Kind.REPLY, Kind.WEIGHTS):

@@ -20,7 +20,8 @@ class Callback:
     `on_test_end`. An exception in a hook ends the job, and names the callback and the hook.
 
     Of Keras' hooks these are not there: `on_train_batch_begin` and `on_test_batch_*`, since batches are computed on
-    other ranks or on another thread, and `on_predict_*`. `check` and `close` are not Keras'.
+    other ranks or on another thread, and `on_predict_*`. `check`, `close`, `state_dict` and `load_state_dict` are not
+    Keras'.
     """
 
     manager: Any = None
@@ -31,6 +32,13 @@ class Callback:
 
     def close(self) -> None:
         """After training, also one that failed, then perhaps without any hook before: give back files and the like."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint is to keep of this callback: plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there, where training is restored from a checkpoint: after `on_train_begin`."""
 
     def on_train_begin(self, logs: Logs) -> None:
         """Before the first update; `logs` is empty."""

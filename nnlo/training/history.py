@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ import numpy as np
 import torch
 
 from nnlo.data.lists import FileList
-from nnlo.errors import NnloError
+from nnlo.errors import NnloError, Preempted
 from nnlo.version import __version__
 
 History = dict[str, Any]
 
 
-def begin_history(**circumstances: Any) -> History:
-    """A history without epochs; `circumstances` are what the caller knows of the job."""
+def begin_history(resumed: Mapping[str, Any] | None = None, **circumstances: Any) -> History:
+    """A history without epochs, or with those of the run that is `resumed`; `circumstances` are those of this job."""
     return {
         "nnlo": __version__,
         "versions": versions(),
@@ -30,6 +31,8 @@ def begin_history(**circumstances: Any) -> History:
         "epochs": [],
         "validations": [],
         "lost": [],
+        "restored": [],
+        **(resumed or {}),
     }
 
 
@@ -49,6 +52,8 @@ def named(files: FileList) -> str | list[str] | None:
 
 
 def outcome(failure: NnloError | None, stopped: bool) -> str:
+    if isinstance(failure, Preempted):
+        return "preempted"
     if failure is not None:
         return f"failed: {failure}"
     return "stopped" if stopped else "done"

@@ -13,6 +13,7 @@ from nnlo.flat import Layout
 from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
 from nnlo.topology import Topology
+from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.seeds import Purpose, derived
 from nnlo.training.survival import SurvivalArguments
 
@@ -32,7 +33,8 @@ class Job:
     of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
     the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
     in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
-    worker add up their gradients with. `survival`: what is done when ranks are lost.
+    worker add up their gradients with. `survival`: what is done when ranks are lost. `checkpoints`: which are kept, and
+    which is gone on from.
     """
 
     data: Data
@@ -57,6 +59,7 @@ class Job:
     team_backend: str = "mpi"
     max_bad_updates: int = MAX_BAD_UPDATES
     survival: SurvivalArguments = field(default_factory=SurvivalArguments)
+    checkpoints: CheckpointArguments = field(default_factory=CheckpointArguments)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -46,6 +46,25 @@ class Recorder:
         self._delays: dict[int, int] = {}
         self._steps = self._refused_samples = self._late_samples = 0
 
+    def state_dict(self) -> Entry:
+        """The epoch so far."""
+        tallies = {
+            worker: {name: getattr(tally, name) for name in Tally.__slots__} for worker, tally in self._tallies.items()
+        }
+        return {
+            "began": self._began, "tallies": tallies, "delays": dict(self._delays), "steps": self._steps,
+            "refused_samples": self._refused_samples, "late_samples": self._late_samples,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Entry) -> None:
+        """Go on with that epoch."""
+        self._begin()
+        self._began, self._steps, self._delays = state["began"], state["steps"], dict(state["delays"])
+        self._refused_samples, self._late_samples = state["refused_samples"], state["late_samples"]
+        for worker, saved in state["tallies"].items():
+            for name, value in saved.items():
+                setattr(self._tallies[worker], name, value)
+
     def update(self, worker: int, samples: int, sums: Sequence[float], delay: int, busy_seconds: float) -> None:
         """An update of `worker` was applied `delay` centre steps after the weights that it was computed from.
 

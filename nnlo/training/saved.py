@@ -29,6 +29,7 @@ SHAPE: dict[str, Any] = {
         {**POINT, "staleness": STALENESS, "training_set": {"*": NUMBER}, "usages": {"*": NUMBER}, "ranks": {"*": RANK}}
     ],
     "validations": [POINT],
+    "restored": [{"checkpoint": str, "samples": NUMBER, "seconds": NUMBER, "ranks": NUMBER}],
     "lost": [{"rank": NUMBER, "host": str, "seconds": NUMBER, "samples": NUMBER}],
 }
 """What readers of a history count on: of these kinds, or null, or not there. "*" stands for every key."""

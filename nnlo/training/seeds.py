@@ -39,3 +39,23 @@ def seed_everything(seed: int, choices: int | None = None) -> None:
     torch.manual_seed(seed)
     np.random.seed(choices % 2**32)
     random.seed(choices)
+
+
+def random_state() -> dict[str, Any]:
+    """Where torch's, numpy's and Python's global streams are, as plain numbers and tensors."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, numbers, pending = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)],
+        "python": [version, torch.tensor(numbers, dtype=torch.int64), pending],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put them where `random_state` found them."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    version, numbers, pending = state["python"]
+    random.setstate((version, tuple(numbers.tolist()), pending))

@@ -96,6 +96,12 @@ class EarlyStopping(StoppingRule):
         self._seen: list[float] = []
         self._best, self._since = math.nan, 0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self._seen, "best": self._best, "since": self._since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seen, self._best, self._since = list(state["seen"]), state["best"], state["since"]
+
     def __str__(self) -> str:
         return f"{self.metric},{self.comparison},{self.patience}"
 

@@ -16,6 +16,7 @@ from nnlo.training.arguments import (
     ScheduleArguments,
     TrainingArguments,
 )
+from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.observe import ObserveArguments
 from nnlo.training.plots.series import History
 from nnlo.training.ranks import RanksArguments
@@ -27,13 +28,13 @@ from nnlo.training.weights import WeightsArguments
 
 SECTIONS = (
     ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, OptimizerArguments,
-    ScheduleArguments, RanksArguments, SurvivalArguments, OutputArguments, ObserveArguments,
+    ScheduleArguments, RanksArguments, SurvivalArguments, CheckpointArguments, OutputArguments, ObserveArguments,
 )  # fmt: skip
 """The options of a training beside those of its mode and of callbacks, which are off by themselves."""
 
 SHOWN = (
     "model", "trial", "outcome", "stop_reason", "started", "arguments", "seeds", "epochs", "validations", "workers",
-    "lost", "monitor", "nnlo", "versions", "hosts", "peak_memory_bytes",
+    "lost", "restored", "monitor", "nnlo", "versions", "hosts", "peak_memory_bytes",
 )  # fmt: skip
 """What has a place of its own in the report."""
 

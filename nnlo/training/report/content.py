@@ -80,6 +80,9 @@ def tiles(history: History) -> list[Tile]:
     if lost := history.get("lost"):
         who = ", ".join(f"rank {one.get('rank')} after {text.seconds(one.get('seconds'))}" for one in lost)
         found.append(Tile("Lost workers", text.count(len(lost)), who))
+    if restored := history.get("restored"):
+        when = ", ".join(f"after {text.seconds(one.get('seconds'))}" for one in restored)
+        found.append(Tile("Restored", f"{text.count(len(restored))} time{'s' * (len(restored) != 1)}", when))
     return found
 
 

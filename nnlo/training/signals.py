@@ -1,0 +1,39 @@
+"""Signals that tell a job to leave: noted, so that a checkpoint can be written before it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+WATCHED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+class Signals:
+    """A context in which the first of the signals is noted as `caught`, by its name; a second one has its own effect.
+
+    Outside of a process's main thread, where Python has no signals, nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.caught: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {one: signal.signal(one, self._note) for one in WATCHED}
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+        self._before = {}
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.caught is None:
+            self.caught = signal.Signals(number).name
+            return
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
