@@ -202,6 +202,11 @@ class ServerAlgorithm(Algorithm):
     lockstep = False
     backup_workers = 0
 
+    @property
+    def follows(self) -> bool:
+        """Whether a worker computes at what the last reply said, whatever it had before."""
+        return self.reply_is_weights and not self.pull_first
+
     def reply_wire(self, layout: Layout) -> Codec[Any] | None:
         """How replies travel that are not the centre's weights: what `step` returns, or moves."""
         return None

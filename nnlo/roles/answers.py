@@ -61,9 +61,11 @@ class Answers:
         self.parked: dict[int, Answer] = {}
         self._clock, self._stopping = 0, False
         self.saving = False
+        self.owed: dict[int, Answer] = {}
 
     def drop(self, peer: int) -> None:
         """A worker is gone."""
+        self.owed.pop(peer, None)
         answer = self.parked.pop(peer, None)
         if answer and answer.pinned:
             answer.pinned.owed -= 1
@@ -114,8 +116,7 @@ class Answers:
     def _reply(self, peer: int, answer: Answer, outbox: Outbox) -> bool:
         """Put what is owed and perhaps a range, or stop, into `outbox`; False where the worker has to wait."""
         if self.saving:
-            header = self._header(answer, NOTHING)
-            outbox.setdefault((self._links[peer], answer), {})[peer] = replace(header, flags=Flag.SAVE)
+            self._show(peer, answer, outbox)
             return True
         if self._stopping:
             if answer.pinned:
@@ -130,6 +131,18 @@ class Answers:
             LOG.debug("worker %d: epoch %d, batches %d to %d", peer, dealt.epoch + 1, dealt.first, dealt.stop - 1)
         outbox.setdefault((self._links[peer], answer), {})[peer] = self._header(answer, dealt or NOTHING)
         return True
+
+    def _show(self, peer: int, answer: Answer, outbox: Outbox) -> None:
+        """Have a worker show what it has. One that waits for batches, and begins with the centre's weights as they are
+        then, is owed them still."""
+        if self._algorithm.follows and not answer.pinned and not self._dealer.outstanding(peer):
+            self.owed[peer], answer = answer, self._range
+        header = replace(self._header(answer, NOTHING), flags=Flag.SAVE)
+        outbox.setdefault((self._links[peer], answer), {})[peer] = header
+
+    def shown(self, peer: int) -> None:
+        """It has, and waits for what it is owed."""
+        self.parked[peer] = self.owed.pop(peer, self._range)
 
     def _header(self, answer: Answer, dealt: Range) -> Header:
         clock = self._clock if answer.clock is None else answer.clock

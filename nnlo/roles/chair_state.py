@@ -55,7 +55,7 @@ class ChairState:
         for number, parcels in self._parcels.items():
             own = files.get(number)
             told = {"own": own is not None, "alike": alike, "epoch": epoch, "ranges": dealt[number - 1]}
-            await parcels.send(packed(told))
+            await parcels.send(packed({**told, "whole": not any(dealt)}))  # after what was the last epoch then
             if own is not None:
                 await parcels.send(own)
 

@@ -50,8 +50,11 @@ class PeerState:
         """Go on from what rank 0 has of a checkpoint; the epoch of the next round."""
         rounds = self._rounds
         told = unpacked(await self._parcels.receive_all(), "the checkpoint")
+        epoch: int = told["epoch"]
         for dealt in told["ranges"]:
             rounds.computing.add(Range(*dealt))
+        if told["whole"]:
+            rounds.deal(epoch)
         alike = told["alike"]
         rounds.scale(alike["factor"])
         for name in SAME:
@@ -61,7 +64,6 @@ class PeerState:
         rounds.reducing.load_state_dict({}, alike["reducing"])
         if told["own"]:
             self._load_own(unpacked(await self._parcels.receive_all(), "the checkpoint"), alike)
-        epoch: int = told["epoch"]
         return epoch
 
     def _load_own(self, saved: dict[str, Any], alike: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Saving:
         master = self._master
         master.answers.saving = False
         for peer in self.quiet:
-            master.answers.parked[peer] = master.answers.answer(None)
+            master.answers.shown(peer)
         self.quiet.clear()
 
     def state_dict(self) -> Tree:

@@ -89,13 +89,19 @@ class Worker:
         reply = await self.exchange(Header(Kind.HELLO))
         if saved is None or self.keeping is None or reply.kind is Kind.STOP:
             return reply
+        if saved["owed"]:
+            self.keeping.load_state_dict(saved, reply)
+            return reply
         self.take_in(reply)
         self.keeping.load_state_dict(saved, reply)
         return await self.go_on(reply)
 
     async def go_on(self, reply: Header) -> Header:
         """What is to be done after this reply; the answer."""
-        return await (self.show() if reply.flags & Flag.SAVE else self.step())
+        if not reply.flags & Flag.SAVE:
+            return await self.step()
+        waits = reply.nbytes == HEADER_BYTES and not self.computing.prefetch.ranges
+        return await self.show(owed=waits and self.algorithm.follows)
 
     async def step(self) -> Header:
         """Compute an update and send it; the answer."""
@@ -157,13 +163,13 @@ class Worker:
 
     # Checkpoints.
 
-    async def show(self) -> Header:
-        """Send what this worker has into a checkpoint; the answer."""
+    async def show(self, owed: bool = False) -> Header:
+        """Send what this worker has into a checkpoint; the answer. owed: its weights come when it is dealt batches."""
         assert self.keeping is not None
         began = self.transport.trace.now()
         self.channel.post()
         message = UnderWay(Header(Kind.STATE), self.leave(Header(Kind.STATE)), began)
-        await self.keeping.show()
+        await self.keeping.show(owed)
         return await self.answer(message)
 
     def take_in(self, reply: Header) -> None:

@@ -20,17 +20,16 @@ class WorkerState:
     def __init__(self, worker: Worker, parcels: Parcels) -> None:
         self._worker, self._parcels = worker, parcels
 
-    async def show(self) -> None:
+    async def show(self, owed: bool) -> None:
         """Send it to the first rank."""
-        await self._parcels.send(packed(await self.state_dict()))
+        await self._parcels.send(packed(await self.state_dict(owed)))
 
-    async def state_dict(self) -> dict[str, Any]:
+    async def state_dict(self, owed: bool) -> dict[str, Any]:
         worker = self._worker
         worker.computing.flat.gather(worker.up.counters)
-        follows = worker.algorithm.reply_is_weights and not worker.algorithm.pull_first
         return {
             "algorithm": kept(worker.algorithm, worker.state, worker.update),
-            "x": None if follows else worker.x,
+            "x": None if worker.algorithm.follows else worker.x,
             "compressor": worker.compressor and worker.compressor.state,
             "buffers": worker.up.buffers,
             "counters": worker.up.counters,
@@ -38,6 +37,7 @@ class WorkerState:
             "version": worker.version,
             "factor": worker.factor,
             "held": worker.held is not None,
+            "owed": owed,
         }
 
     async def received(self) -> dict[str, Any] | None:

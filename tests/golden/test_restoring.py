@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
 from nnlo import Algo
-from nnlo.comm.costs import Costs
+from nnlo.comm.costs import Costs, Fault
 from nnlo.comm.virtual import VirtualWorld
+from tests.golden.test_asynchronous import OneHot
 from tests.jobs import Rows, Run, labelled, same_bits, train_here
 
 SAMPLES, BATCH, EPOCHS = 280, 8, 3
@@ -98,3 +102,35 @@ def same_figures(one: dict[str, Any], other: dict[str, Any]) -> bool:
     assert figures(one) == figures(other)
     assert [v["val_loss"] for v in one["validations"]] == [v["val_loss"] for v in other["validations"]]
     return True
+
+
+# Exactly once, whoever goes on.
+
+ONE_HOT = 96
+
+
+def once(size: int, epochs: int, faults: Sequence[Fault] = (), seed: int = 0, **options: Any) -> Run:
+    """One unit is taken off w[n] for each time that sample n is trained on in an asynchronous update."""
+    x = np.arange(ONE_HOT, dtype="float64")[:, None]
+    data = Rows(x, np.full((ONE_HOT, 1), -1000.0), BATCH)
+    algo = Algo("sgd", lr=BATCH, loss="mae", metrics=(), **options.pop("mode_options", {}))
+    speeds = [random.Random(seed * size + rank).uniform(2e-4, 2e-3) for rank in range(size)]
+    costs = Costs(compute=lambda rank, samples: speeds[rank] * samples, jitter=0.2, notice=0.01)
+    world = VirtualWorld(size, costs=costs, faults=faults, seed=seed)
+    return train_here(world, data, algo, lambda: OneHot(ONE_HOT), epochs=epochs, **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("masters", [1, 3])
+@pytest.mark.parametrize("after", [2, 3, 6])
+def test_with_other_numbers_of_workers_each_sample_counts_once(
+    after: int, masters: int, seed: int, tmp_path: Path
+) -> None:
+    before = 5 if masters == 1 else 7
+    once(before, 3, seed=seed, checkpoint=tmp_path, checkpoint_every="0.009s", keep=99, num_masters=masters)
+    kept = kept_in(tmp_path)
+    assert len(kept) >= 4
+    for folder in kept:
+        run = once(after, 4, seed=seed, restore=folder)
+        assert run.state["w"].tolist() == [-4.0] * ONE_HOT
+        assert run.last["samples"] == 4 * ONE_HOT

@@ -1,0 +1,75 @@
+"""A job that is told to leave does so after a checkpoint, and goes on from there as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnlo import Callback
+from nnlo.errors import Finished, Preempted
+from tests.golden.test_restoring import EPOCHS, EXACT, algo_of, kept_in, learn, same_figures
+from tests.jobs import same_bits
+
+
+class Told(Callback):
+    """The job is told to leave once the clock has passed so many samples."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        if logs["samples"] >= self.samples and self.manager.signals.caught is None:
+            self.manager.signals.caught = "SIGUSR1"
+
+
+@pytest.mark.parametrize("samples", [1, 130, 280, 500])
+@pytest.mark.parametrize("what", ["one worker", "one worker, pipeline", "one worker, gem", "synchronous",
+                                  "synchronous, easgd, compressed", "vote", "allreduce", "local"])  # fmt: skip
+def test_it_leaves_at_the_next_step_and_goes_on_bit_for_bit(what: str, samples: int, tmp_path: Path) -> None:
+    size, options = EXACT[what]
+    plain = learn(size, algo_of(options))
+    with pytest.raises(Preempted, match="stopped by SIGUSR1 after checkpoint 000001: --restore auto goes on"):
+        learn(size, algo_of(options), checkpoint=tmp_path, restore="auto", callbacks=[Told(samples)])
+    assert json.loads((tmp_path / "status.json").read_text()) == {
+        "state": "preempted", "checkpoint": "000001", "exit_code": 85,
+    }  # fmt: skip
+    again = learn(size, algo_of(options), checkpoint=tmp_path, restore="auto")
+    assert same_bits(again.state, plain.state)
+    assert same_figures(again.history, plain.history)
+    assert samples <= again.history["restored"][0]["samples"] <= samples + 150
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize("what", ["one worker", "vote", "allreduce"])
+def test_a_training_that_is_done_is_not_done_again(what: str, tmp_path: Path) -> None:
+    size, options = EXACT[what]
+    learn(size, algo_of(options), checkpoint=tmp_path)
+    with pytest.raises(Finished, match=f"all {EPOCHS} epochs are done: ask for more --epochs"):
+        learn(size, algo_of(options), checkpoint=tmp_path, restore="auto")
+    plain = learn(size, algo_of(options), epochs=EPOCHS + 2)
+    longer = learn(size, algo_of(options), epochs=EPOCHS + 2, checkpoint=tmp_path, restore="auto")
+    assert same_bits(longer.state, plain.state)
+
+
+def test_what_a_rule_has_seen_goes_on(tmp_path: Path) -> None:
+    """Three epochs without a better accuracy than that of a model that cannot learn, over two stops."""
+    size, options = EXACT["synchronous"]
+    rule = {"early_stopping": "val_acc,>,3", "epochs": 9}
+    still = {**options, "lr": 0.0, "momentum": 0.0}
+    plain = learn(size, algo_of(still), **rule)
+    assert plain.history["outcome"] == "stopped"
+    for samples in (300, 600):
+        with pytest.raises(Preempted):
+            learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", callbacks=[Told(samples)], **rule)
+    again = learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", **rule)
+    assert again.history["stop_reason"] == plain.history["stop_reason"]
+    assert len(again.history["epochs"]) == len(plain.history["epochs"])
+    assert [point["samples"] for point in again.history["restored"]] == sorted(
+        point["samples"] for point in again.history["restored"]
+    )
+    with pytest.raises(Finished, match=r"it was stopped .--early-stopping val_acc.*: drop that rule to go on"):
+        learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", **rule)
+    assert len(kept_in(tmp_path)) == 2
