@@ -64,6 +64,7 @@ class Worker:
         self.keeping = WorkerState(self, Parcels(transport, transport.peers[MASTER])) if setup.keeps else None
         self._restores, self._signals = setup.restores, setup.signals
         self.held: Header | None = None  # an answer that is there and is taken in later
+        self.waits = False
         self.forgets_moves = self.algorithm.reply_is_move and (node.parent != MASTER or self.algorithm.pipelined)
         self.state = self.algorithm.init(self.x, self.update, place)
         self._factor = partial(job.factor, samples=setup.intake.samples)
@@ -94,14 +95,25 @@ class Worker:
             return reply
         self.take_in(reply)
         self.keeping.load_state_dict(saved, reply)
+        self.wake(reply)
         return await self.go_on(reply)
 
     async def go_on(self, reply: Header) -> Header:
         """What is to be done after this reply; the answer."""
         if not reply.flags & Flag.SAVE:
             return await self.step()
-        waits = reply.nbytes == HEADER_BYTES and not self.computing.prefetch.ranges
-        return await self.show(owed=waits and self.algorithm.follows)
+        waits, empty = not self.computing.prefetch.ranges, reply.nbytes == HEADER_BYTES
+        self.waits = waits and not empty and not self.algorithm.lockstep
+        told = await self.show(owed=waits and empty and self.algorithm.follows)
+        self.wake(told)
+        return told
+
+    def wake(self, told: Header) -> None:
+        """What counts for a worker that waited, with its answer taken in, is when it is dealt batches."""
+        if self.waits and told.kind is not Kind.STOP:
+            self.version = told.version
+            self.scale(self._factor(told.samples))
+        self.waits = False
 
     async def step(self) -> Header:
         """Compute an update and send it; the answer."""

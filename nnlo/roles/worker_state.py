@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnlo.comm.messages import Header
+from nnlo.comm.messages import Flag, Header
 from nnlo.data.dealing import Range
 from nnlo.roles.kept import kept, put_back
 from nnlo.roles.parcels import Parcels
@@ -38,6 +39,7 @@ class WorkerState:
             "factor": worker.factor,
             "held": worker.held is not None,
             "owed": owed,
+            "waits": worker.waits,
         }
 
     async def received(self) -> dict[str, Any] | None:
@@ -63,6 +65,7 @@ class WorkerState:
         worker.computing.flat.write_counters(saved["counters"])
         worker.computing.load_state_dict(saved["computing"])
         worker.version, worker.factor = saved["version"], saved["factor"]
-        worker.held = reply if saved["held"] else None
+        worker.held = replace(reply, flags=Flag.NONE, count=0) if saved["held"] else None
+        worker.waits = saved["waits"]
         if worker.forgets_moves:
             worker.algorithm.start(worker.x, worker.weights.vector, worker.state)

@@ -25,7 +25,7 @@ class Told(Callback):
             self.manager.signals.caught = "SIGUSR1"
 
 
-@pytest.mark.parametrize("samples", [1, 130, 280, 500])
+@pytest.mark.parametrize("samples", [1, 60, 104, 120])
 @pytest.mark.parametrize("what", ["one worker", "one worker, pipeline", "one worker, gem", "synchronous",
                                   "synchronous, easgd, compressed", "vote", "allreduce", "local"])  # fmt: skip
 def test_it_leaves_at_the_next_step_and_goes_on_bit_for_bit(what: str, samples: int, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_it_leaves_at_the_next_step_and_goes_on_bit_for_bit(what: str, samples: 
     again = learn(size, algo_of(options), checkpoint=tmp_path, restore="auto")
     assert same_bits(again.state, plain.state)
     assert same_figures(again.history, plain.history)
-    assert samples <= again.history["restored"][0]["samples"] <= samples + 150
+    assert samples <= again.history["restored"][0]["samples"] <= samples + 104
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "done"
 
 
@@ -61,7 +61,7 @@ def test_what_a_rule_has_seen_goes_on(tmp_path: Path) -> None:
     still = {**options, "lr": 0.0, "momentum": 0.0}
     plain = learn(size, algo_of(still), **rule)
     assert plain.history["outcome"] == "stopped"
-    for samples in (300, 600):
+    for samples in (150, 300):
         with pytest.raises(Preempted):
             learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", callbacks=[Told(samples)], **rule)
     again = learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", **rule)
