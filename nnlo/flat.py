@@ -165,17 +165,19 @@ class Flat:
     """A module whose parameters and float buffers lie in memory that is handed in.
 
     `vector` has `layout.numel` elements, `buffers` as many as the module's float buffers; each may be a part of an
-    arena. The module's values are kept.
+    arena. The module's values are kept; where others have the `vector` too, `adopts`, those of the vector are.
     """
 
-    def __init__(self, module: nn.Module, layout: Layout, vector: Tensor, buffers: Tensor) -> None:
+    def __init__(
+        self, module: nn.Module, layout: Layout, vector: Tensor, buffers: Tensor, adopts: bool = False
+    ) -> None:
         self.module, self.layout = module, layout
         self.vector, self.buffers = vector, buffers
         self._floats = [(*owner_of(module, slot.name), slot.view(buffers)) for slot in layout.buffers]
         self._counters = [(*owner_of(module, slot.name), slot) for slot in layout.counters]
         parameters = [p for _, p in module.named_parameters() if p.requires_grad]
         for parameter, slot in zip(parameters, layout.parameters, strict=True):
-            parameter.data = placed(parameter.data, slot.view(vector))
+            parameter.data = slot.view(vector) if adopts else placed(parameter.data, slot.view(vector))
         for owner, name, place in self._floats:
             buffer = getattr(owner, name)
             buffer.data = placed(buffer.data, place)

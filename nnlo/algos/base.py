@@ -207,6 +207,11 @@ class ServerAlgorithm(Algorithm):
         """Whether a worker computes at what the last reply said, whatever it had before."""
         return self.reply_is_weights and not self.pull_first
 
+    @property
+    def catches_up(self) -> bool:
+        """Whether one who has waited for batches is answered with the centre as it is by then."""
+        return not (self.pull_first or self.pipelined) and (self.reply_is_weights or self.reply_is_move)
+
     def reply_wire(self, layout: Layout) -> Codec[Any] | None:
         """How replies travel that are not the centre's weights: what `step` returns, or moves."""
         return None

@@ -185,38 +185,47 @@ class Dealer:
             "pools": [
                 {
                     "epoch": pool.epoch, "next": pool.next, "returned": [astuple(one) for one in pool.returned],
-                    "served": sorted(numbers[worker] for worker in pool.served),
+                    "workers": sorted(map(numbers.get, pool.workers)), "served": sorted(map(numbers.get, pool.served)),
                 }
                 for pool in self.pools
             ],
             "granted": {numbers[worker]: [astuple(one) for one in ranges] for worker, ranges in self.granted.items()},
         }  # fmt: skip
 
-    def load_state_dict(self, state: dict[str, Any], kept: Collection[int]) -> None:
-        """Go on from there. `kept`: workers, by number, who still have what was granted; what others had is dealt anew.
+    def load_state_dict(self, state: dict[str, Any], kept: Collection[int]) -> bool:
+        """Go on from there; whether that is the beginning of an epoch. `kept`: workers, by number, who still have what
+        was granted; what others had is dealt anew.
 
         Where each worker has a pool of its own, and there are others than there were, the epoch is begun anew.
         """
-        numbers = {number: worker for worker, number in self._numbers.items()}
-        if len(self.pools) > 1 and (len(state["pools"]) != len(self.pools) or len(numbers) != state["workers"]):
-            first = min(pool["epoch"] for pool in state["pools"])
-            for pool in self.pools:
-                pool.epoch = max(pool.epoch, first)
-        else:
-            for pool, saved in zip(self.pools, state["pools"], strict=True):
-                self._load_pool(pool, saved, {numbers[number] for number in saved["served"] if number in kept})
+        anew = len(self.pools) > 1 and len(self._numbers) != state["workers"]
+        first = min(pool["epoch"] for pool in state["pools"])
+        for pool in self.pools if len(self.pools) > 1 else ():
+            pool.epoch = max(pool.epoch, first)
+        if not anew:
+            for saved in state["pools"]:
+                self._load_pool(self._own_pool(saved["workers"][0]), saved, kept)
             for number, ranges in state["granted"].items():
-                dealt = [Range(*one) for one in ranges]
-                if number in kept:
-                    self.granted[numbers[number]] = dealt
-                else:
-                    for one in dealt:
-                        insort(self.pools[number - 1 if len(self.pools) > 1 else 0].returned, one)
+                self._load_granted(number, [Range(*one) for one in ranges], number in kept)
         self._epoch = None
+        return anew
 
-    def _load_pool(self, pool: Pool, saved: dict[str, Any], served: set[int]) -> None:
-        pool.epoch, pool.next, pool.served = saved["epoch"], saved["next"], served
+    def _own_pool(self, number: int) -> Pool:
+        return self.pools[number - 1 if len(self.pools) > 1 else 0]
+
+    def _load_pool(self, pool: Pool, saved: dict[str, Any], kept: Collection[int]) -> None:
+        pool.epoch, pool.next = saved["epoch"], saved["next"]
+        pool.served = {
+            worker for worker, number in self._numbers.items() if number in kept and number in saved["served"]
+        }
         pool.returned = [Range(*one) for one in saved["returned"]]
+
+    def _load_granted(self, number: int, ranges: list[Range], kept: bool) -> None:
+        if kept:
+            self.granted[list(self._numbers)[number - 1]] = ranges
+            return
+        for one in ranges:
+            insort(self._own_pool(number).returned, one)
 
     def lose(self, worker: int) -> None:
         """Take a worker out; what it had not done goes to the others that share its pool.

@@ -6,6 +6,7 @@ What takes long to read is read by a thread, ahead of training.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -153,10 +154,10 @@ class GeneratorFeed(Feed):
 
     def read(self, epoch: int, k: int) -> Batch | None:
         if epoch != self._epoch:
-            self._epoch, self._batches = epoch, self._turns()
+            self._epoch, self._batches = epoch, filter(lambda batch: rows(batch[1]) > 0, self._turns())
+            deque(islice(self._batches, k), maxlen=0)  # where training goes on within an epoch
         for x, y in self._batches:
-            if rows(y):
-                return as_batch(x, y, self._dtype)
+            return as_batch(x, y, self._dtype)
         return None
 
     def _turns(self) -> Iterator[tuple[Arrays, Arrays]]:

@@ -57,7 +57,7 @@ class Answers:
         weights_bytes, reply_bytes = wires.told_bytes
         self._range = Answer(Kind.REPLY, HEADER_BYTES)
         self._whole = {kind: Answer(kind, weights_bytes) for kind in (Kind.WEIGHTS, Kind.REPLY)}
-        self._moved = Answer(Kind.REPLY, reply_bytes)
+        self.move = Answer(Kind.REPLY, reply_bytes)
         self.parked: dict[int, Answer] = {}
         self._clock, self._stopping = 0, False
         self.saving = False
@@ -86,8 +86,8 @@ class Answers:
         if self._algorithm.pull_first:
             return None
         if self._algorithm.lockstep:
-            return replace(self._moved, clock=clock, pinned=pinned)
-        return replace(self._moved, pinned=pinned) if pinned else self._moved
+            return replace(self.move, clock=clock, pinned=pinned)
+        return replace(self.move, pinned=pinned) if pinned else self.move
 
     def serve(self, clock: int, stopping: bool, pending: Container[int]) -> None:
         """Answer the parked workers that there is an answer for; those whose update is `pending` are heard too."""
@@ -133,9 +133,8 @@ class Answers:
         return True
 
     def _show(self, peer: int, answer: Answer, outbox: Outbox) -> None:
-        """Have a worker show what it has. One that waits for batches, and begins with the centre's weights as they are
-        then, is owed them still."""
-        if self._algorithm.follows and not answer.pinned and not self._dealer.outstanding(peer):
+        """Have a worker show what it has. One that waits for batches is owed the centre as it is when it gets some."""
+        if self._algorithm.catches_up and not answer.pinned and not self._dealer.outstanding(peer):
             self.owed[peer], answer = answer, self._range
         header = replace(self._header(answer, NOTHING), flags=Flag.SAVE)
         outbox.setdefault((self._links[peer], answer), {})[peer] = header

@@ -51,7 +51,7 @@ class Computing:
         self, transport: Transport, job: Job, setup: Setup, x: Tensor, gradient: Tensor, up: Arena, sums: Tensor
     ) -> None:
         self._transport, self._sums = transport, sums
-        self.flat = Flat(setup.module, setup.layout, x, up.buffers)
+        self.flat = Flat(setup.module, setup.layout, x, up.buffers, adopts=setup.common is not None)
         self._gradients = Gradients(setup.module, setup.layout, gradient)
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
@@ -97,7 +97,7 @@ class Computing:
         step = self._step.state_dict() if isinstance(self._step, ScaledStep) else None
         return {"random": random_state(), "step": step}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    async def load_state_dict(self, state: dict[str, Any]) -> None:
         set_random_state(state["random"])
         if isinstance(self._step, ScaledStep):
             self._step.load_state_dict(state["step"])

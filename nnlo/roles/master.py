@@ -155,7 +155,8 @@ class Master:
         elif header.kind in QUESTIONS:
             self.strangers.discard(peer)
             self.links[peer].settle(peer)
-            self.answers.parked[peer] = self.answers.answer(QUESTIONS[header.kind])
+            moves = header.kind is Kind.HELLO and self.stepper.moves and peer in self.saving.owed
+            self.answers.parked[peer] = self.answers.move if moves else self.answers.answer(QUESTIONS[header.kind])
         else:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
 

@@ -10,7 +10,7 @@ What the codec leaves out is still in w - v_i the next time, so that nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,16 +49,22 @@ class Moves:
         self._weights[worker], self._states[worker] = weights.clone(), self._codec.init(int(stream >> 1), feedback=True)
         return self._weights[worker]
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": dict(self._weights), "states": dict(self._states)}
+    def state_dict(self, numbers: Mapping[int, int]) -> dict[int, Any]:
+        """What workers have, by their numbers; `numbers` are those of peer ids."""
+        return {numbers[worker]: [self._weights[worker], self._states[worker]] for worker in self._weights}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """These workers have what they had: that they are sent the centre's weights once more is of no effect."""
-        self._weights, self._states = state["weights"], state["states"]
-        self._restored = set(self._weights)
+    def load_state_dict(self, state: dict[int, Any], workers: Mapping[int, int]) -> None:
+        """These workers have what they had: that they are sent the centre's weights once more is of no effect.
+
+        workers: peer ids by number.
+        """
+        for number in workers.keys() & state.keys():
+            self._weights[workers[number]], self._states[workers[number]] = state[number]
+            self._restored.add(workers[number])
 
     def send(self, worker: int, channel: Channel, header: Opening, centre: Arena) -> Tensor:
         """Bring a worker nearer to the centre's weights, buffers as they are; what it has then, shape (n,)."""
+        self._restored.discard(worker)
         had, move, pinned = self._weights[worker], self._move, self._replies.fresh()
         torch.sub(centre.vector, had, out=move)
         self._codec.encode(move, pinned.arena.payload, self._states[worker])

@@ -63,15 +63,15 @@ class PeerState:
         put_back(rounds.state, alike["algorithm"])
         rounds.reducing.load_state_dict({}, alike["reducing"])
         if told["own"]:
-            self._load_own(unpacked(await self._parcels.receive_all(), "the checkpoint"), alike)
+            await self._load_own(unpacked(await self._parcels.receive_all(), "the checkpoint"), alike)
         return epoch
 
-    def _load_own(self, saved: dict[str, Any], alike: dict[str, Any]) -> None:
+    async def _load_own(self, saved: dict[str, Any], alike: dict[str, Any]) -> None:
         rounds = self._rounds
         put_back(rounds.state, saved["algorithm"])
         rounds.reducing.load_state_dict(saved["reducing"], alike["reducing"])
         rounds.computing.flat.write_counters(saved["counters"])
-        rounds.computing.load_state_dict(saved["computing"])
+        await rounds.computing.load_state_dict(saved["computing"])
 
 
 def dealt_again(states: Mapping[int, Mapping[str, Any]], workers: int, pools: int) -> tuple[int, list[list[list[int]]]]:

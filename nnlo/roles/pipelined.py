@@ -41,7 +41,7 @@ class PipelinedWorker(Worker):
                     told = await self.show()
                 if told.kind is Kind.STOP:
                     return told
-                self.take_in(told)
+                self.take_range(told)
         return await self.answered(message)
 
     async def answered(self, message: UnderWay | None) -> Header:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 
 class Saving:
-    """`quiet` are the workers that have shown their state and wait."""
+    """`quiet` are the workers that have shown their state and wait; `owed` those that waited at the checkpoint."""
 
     def __init__(self, master: Master, setup: Setup) -> None:
         self._master, self._setup = master, setup
         self._numbers = {peer: number for number, peer in enumerate(master.links, 1)}
         self._parcels = {peer: Parcels(master.transport, peer) for peer in master.links} if setup.keeps else {}
         self.quiet: set[int] = set()
+        self.owed: set[int] = set()
+        self._kept: set[int] = set()
         self.signalled = False
 
     @property
@@ -65,11 +67,12 @@ class Saving:
     def state_dict(self) -> Tree:
         master = self._master
         return {
-            "stepper": master.stepper.state_dict(),
+            "stepper": master.stepper.state_dict(self._numbers),
             "clock": master.clock,
             "batches": master.batches,
             "marks": master.milestones.marks.state_dict(),
             "dealer": master.dealer.state_dict(),
+            "owed": [self._numbers[peer] for peer in master.answers.owed],
             "recorder": master.recorder.state_dict(),
             "judge": master.judge.state_dict(),
             "seconds": master.seconds(),
@@ -77,15 +80,19 @@ class Saving:
         }
 
     def load_state_dict(self, restored: Restored) -> None:
-        """Go on from a checkpoint. Workers of which it has no state, or other numbers of them, are dealt anew."""
+        """Go on from a checkpoint. Where there are as many workers as there were, those of which it has the state go
+        on too; what others had to do is dealt anew."""
         master, tree = self._master, restored.master
         same = tree["dealer"]["workers"] == len(self._numbers)
-        kept = {number for number in self._numbers.values() if restored.worker(number) is not None} if same else set()
+        kept = {n: peer for peer, n in self._numbers.items() if same and restored.worker(n) is not None}
+        self._kept, self.owed = set(kept.values()), {kept[number] for number in tree["owed"] if number in kept}
         master.clock, master.batches = tree["clock"], tree["batches"]
-        master.stepper.load_state_dict(tree["stepper"], same_workers=same)
+        master.stepper.load_state_dict(tree["stepper"], kept)
         master.milestones.marks.load_state_dict(tree["marks"])
-        master.dealer.load_state_dict(tree["dealer"], kept)
-        master.recorder.load_state_dict(tree["recorder"])
+        if master.dealer.load_state_dict(tree["dealer"], kept):
+            master.clock = master.dealer.epoch * self._setup.intake.samples
+        else:
+            master.recorder.load_state_dict(tree["recorder"])
         master.judge.load_state_dict(tree["judge"])
         master.milestones.snapshot.take(master.stepper.centre.arena)
         set_random_state(tree["random"])
@@ -94,10 +101,11 @@ class Saving:
         """Give the workers what they had, and what they are to do of what was dealt."""
         master = self._master
         names, state = master.algorithm.alike, restored.master["stepper"]["algorithm"]
-        alike = {name: state[name] for name in names if name in state}
+        alike, moves = {name: state[name] for name in names if name in state}, master.stepper.moves is not None
         for peer, number in self._numbers.items():
             own = restored.worker(number)
             ranges = [[one.epoch, one.first, one.count] for one in master.dealer.granted[peer]]
-            await self._parcels[peer].send(packed({"own": own is not None, "ranges": ranges, "alike": alike}))
+            told = {"own": own is not None, "ranges": ranges, "alike": alike, "moves": moves and peer in self._kept}
+            await self._parcels[peer].send(packed(told))
             if own is not None:
                 await self._parcels[peer].send(own)

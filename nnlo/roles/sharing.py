@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,10 @@ from nnlo.errors import DataError
 from nnlo.flat import HEADER_BYTES, Arena
 from nnlo.roles.computing import Computing
 from nnlo.roles.setup import Setup
-from nnlo.roles.team import Team
+from nnlo.roles.team import LEAD, Team
+from nnlo.training.checkpoint.parcel import packed, unpacked
 from nnlo.training.job import Job
+from nnlo.training.seeds import random_state, set_random_state
 
 UNLIKE = (
     "generate_data() gave the ranks of one worker unlike batches: let its random choices come from numpy's or Python's "
@@ -99,6 +102,20 @@ class Lead(Sharing):
         self._sums.add_(self._tally[1:])
         after(batch.samples)
 
+    async def state_dict(self) -> dict[str, Any]:
+        """With the random streams of all ranks of the team."""
+        await self._tell(Kind.STATE)
+        told = await self._team.transport.allgather(b"")
+        streams = [unpacked(data, "a rank of the team") for data in told[1:]]
+        return {**await super().state_dict(), "team": streams}
+
+    async def load_state_dict(self, state: dict[str, Any]) -> None:
+        await super().load_state_dict(state)
+        streams = state.get("team", [])
+        if len(streams) == self._team.transport.size - 1:
+            await self._tell(Kind.WEIGHTS)
+            await self._team.transport.allgather(packed(streams))
+
     async def end(self) -> None:
         await self._tell(Kind.STOP)
         await super().end()
@@ -140,6 +157,11 @@ class Member(Sharing):
                 return
             if header.kind is Kind.UPDATE:
                 await self._batch(header)
+            if header.kind is Kind.STATE:
+                await self._team.transport.allgather(packed(random_state()))
+            if header.kind is Kind.WEIGHTS:
+                streams = unpacked((await self._team.transport.allgather(b""))[LEAD], "the checkpoint")
+                set_random_state(streams[self._team.transport.rank - 1])
 
     async def _batch(self, header: Header) -> None:
         batch = await self.next()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -129,23 +129,24 @@ class Stepper:
                 weights = moves.begin(peer, weights) if whole else moves.send(peer, channel, header, arena)
             self._algorithm.answered(peer, weights, self.state)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, numbers: Mapping[int, int]) -> dict[str, Any]:
+        """numbers: those of workers, by peer id."""
         arena = self.centre.arena
         return {
             "vector": arena.vector, "buffers": arena.buffers, "counters": arena.counters, "version": self.version,
             "factor": self.factor, "algorithm": kept(self._algorithm, self.state), "replies": self._reply_state,
-            "moves": None if self.moves is None or self._algorithm.pipelined else self.moves.state_dict(),
+            "moves": self.moves.state_dict(numbers) if self.moves and not self._algorithm.pipelined else {},
         }  # fmt: skip
 
-    def load_state_dict(self, state: dict[str, Any], same_workers: bool) -> None:
-        """Go on from there, before any message was sent."""
+    def load_state_dict(self, state: dict[str, Any], workers: Mapping[int, int]) -> None:
+        """Go on from there, before any message was sent; `workers`: peer ids by number of those that go on as well."""
         arena = self.centre.arena
         for name in ("vector", "buffers", "counters"):
             getattr(arena, name).copy_(state[name])
         self.version, self.factor, self._reply_state = state["version"], state["factor"], state["replies"]
         put_back(self.state, state["algorithm"])
-        if self.moves is not None and state["moves"] is not None and same_workers:
-            self.moves.load_state_dict(state["moves"])
+        if self.moves:
+            self.moves.load_state_dict(state["moves"], workers)
 
     def report(self) -> dict[str, Any]:
         """The algorithm's figures of the epoch that ends now."""

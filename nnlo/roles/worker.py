@@ -65,7 +65,6 @@ class Worker:
         self._restores, self._signals = setup.restores, setup.signals
         self.held: Header | None = None  # an answer that is there and is taken in later
         self.waits = False
-        self.forgets_moves = self.algorithm.reply_is_move and (node.parent != MASTER or self.algorithm.pipelined)
         self.state = self.algorithm.init(self.x, self.update, place)
         self._factor = partial(job.factor, samples=setup.intake.samples)
         self.version, self.factor = 0, 1.0
@@ -91,10 +90,10 @@ class Worker:
         if saved is None or self.keeping is None or reply.kind is Kind.STOP:
             return reply
         if saved["owed"]:
-            self.keeping.load_state_dict(saved, reply)
+            await self.keeping.load_state_dict(saved, reply)
             return reply
         self.take_in(reply)
-        self.keeping.load_state_dict(saved, reply)
+        await self.keeping.load_state_dict(saved, reply)
         self.wake(reply)
         return await self.go_on(reply)
 
@@ -104,7 +103,7 @@ class Worker:
             return await self.step()
         waits, empty = not self.computing.prefetch.ranges, reply.nbytes == HEADER_BYTES
         self.waits = waits and not empty and not self.algorithm.lockstep
-        told = await self.show(owed=waits and empty and self.algorithm.follows)
+        told = await self.show(owed=waits and empty and self.algorithm.catches_up)
         self.wake(told)
         return told
 
@@ -195,6 +194,9 @@ class Worker:
             else:
                 self.algorithm.receive(self.x, self.vector(), self.state)
             self.take_buffers(reply.kind)
+        self.take_range(reply)
+
+    def take_range(self, reply: Header) -> None:
         if reply.count:
             self.computing.add(Range(reply.epoch, reply.first, reply.count))
 

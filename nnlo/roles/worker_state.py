@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnlo.comm.messages import Flag, Header
+from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.dealing import Range
 from nnlo.roles.kept import kept, put_back
 from nnlo.roles.parcels import Parcels
@@ -19,7 +19,7 @@ class WorkerState:
     """All that the next update of `worker` depends on, but for what the first reply says again."""
 
     def __init__(self, worker: Worker, parcels: Parcels) -> None:
-        self._worker, self._parcels = worker, parcels
+        self._worker, self._parcels, self._forgets = worker, parcels, False
 
     async def show(self, owed: bool) -> None:
         """Send it to the first rank."""
@@ -51,9 +51,10 @@ class WorkerState:
         for dealt in told["ranges"]:
             self._worker.computing.add(Range(*dealt))
         put_back(self._worker.state, told["alike"])
+        self._forgets = self._worker.algorithm.reply_is_move and not told["moves"]
         return unpacked(await self._parcels.receive_all(), "the checkpoint") if told["own"] else None
 
-    def load_state_dict(self, saved: dict[str, Any], reply: Header) -> None:
+    async def load_state_dict(self, saved: dict[str, Any], reply: Header) -> None:
         """Continue from there, after this first reply: what it says may be what the last update was answered."""
         worker = self._worker
         if saved["x"] is not None:
@@ -63,9 +64,10 @@ class WorkerState:
             worker.compressor.state = saved["compressor"]
         worker.up.buffers.copy_(saved["buffers"])
         worker.computing.flat.write_counters(saved["counters"])
-        worker.computing.load_state_dict(saved["computing"])
+        await worker.computing.load_state_dict(saved["computing"])
         worker.version, worker.factor = saved["version"], saved["factor"]
-        worker.held = replace(reply, flags=Flag.NONE, count=0) if saved["held"] else None
+        kind = reply.kind if worker.algorithm.reply_is_move else Kind.REPLY
+        worker.held = replace(reply, kind=kind, flags=Flag.NONE, count=0) if saved["held"] else None
         worker.waits = saved["waits"]
-        if worker.forgets_moves:
+        if self._forgets:
             worker.algorithm.start(worker.x, worker.weights.vector, worker.state)
