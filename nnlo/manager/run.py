@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,19 +105,18 @@ class Run:
 
     async def _checkpointed(self, transport: Transport, job: Job, setup: Setup) -> Setup:
         """With the checkpoint to go on from, if one is asked for and there. Raises the same error on every rank."""
-        restored = await on_master(transport, partial(self._restored, job, setup))
-        restores = (await share(transport, restored is not None))[0]
+        restored, restores = None, False
+        if job.checkpoints.source is not None:
+            restored = await on_master(transport, partial(self._restored, job, setup, job.checkpoints.source))
+            restores = (await share(transport, restored is not None))[0]
         keeps = restores or job.checkpoints.checkpoint is not None
         return replace(setup, keeps=keeps, restores=restores, restored=restored, signals=self._manager.signals)
 
-    def _restored(self, job: Job, setup: Setup) -> Restored | None:
-        wanted = job.checkpoints
-        if wanted.source is None:
-            return None
+    def _restored(self, job: Job, setup: Setup, source: Path) -> Restored | None:
         own = fingerprint(job, setup.layout, setup.intake.samples, setup.intake.grain)
-        restored = Restored.of(wanted.source, own, fresh=wanted.automatic)
+        restored = Restored.of(source, own, fresh=job.checkpoints.automatic)
         if restored is None:
-            LOG.info("--restore auto: no checkpoint in %s yet, training begins", wanted.source)
+            LOG.info("--restore auto: no checkpoint in %s yet, training begins", source)
         elif reason := restored.over(job.epochs, self._manager.rules):
             raise Finished(f"{restored.saved.folder}: {reason}")
         else:
