@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging import ERROR, INFO
 
 from nnlo.logs import LOG
 from nnlo.model.loading import describe
 from nnlo.training.files import OutputFiles
-from nnlo.training.history import History
+from nnlo.training.history import PREEMPTED, History
 
 
 @contextmanager
@@ -37,4 +38,5 @@ def write_account(files: OutputFiles | None, history: History) -> None:
     except Exception as error:
         LOG.error("the history of the training that failed is lost: %s", error)
     else:
-        LOG.error("the training failed: wrote %s", ", ".join(map(str, written)))
+        level, what = (INFO, "") if history["outcome"] == PREEMPTED else (ERROR, "the training failed: ")
+        LOG.log(level, "%swrote %s", what, ", ".join(map(str, written)))

@@ -35,6 +35,7 @@ from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.checkpoint.contents import Restored, fingerprint
+from nnlo.training.checkpoint.store import Store
 from nnlo.training.export import Exports
 from nnlo.training.history import History, begin_history, named, outcome
 from nnlo.training.job import Job
@@ -105,11 +106,13 @@ class Run:
 
     async def _checkpointed(self, transport: Transport, job: Job, setup: Setup) -> Setup:
         """With the checkpoint to go on from, if one is asked for and there. Raises the same error on every rank."""
-        restored, restores = None, False
+        base, restored, restores = job.checkpoints.checkpoint, None, False
+        if base is not None:
+            await on_master(transport, Store(base).open)
         if job.checkpoints.source is not None:
             restored = await on_master(transport, partial(self._restored, job, setup, job.checkpoints.source))
             restores = (await share(transport, restored is not None))[0]
-        keeps = restores or job.checkpoints.checkpoint is not None
+        keeps = restores or base is not None
         return replace(setup, keeps=keeps, restores=restores, restored=restored, signals=self._manager.signals)
 
     def _restored(self, job: Job, setup: Setup, source: Path) -> Restored | None:

@@ -21,6 +21,7 @@ from nnlo.roles.round import NOTHING, SIGNALLED, Told, record_size
 from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived
 from nnlo.training.callbacks import Callbacks
+from nnlo.training.checkpoint.contents import understood
 from nnlo.training.history import History
 from nnlo.training.job import Job
 from nnlo.training.record import Recorder
@@ -54,8 +55,9 @@ class Chair:
         self.keeping = ChairState(self, setup) if setup.keeps else None
         self._signals, self.restored, self._asked = setup.signals, setup.restored, NOTHING
         if self.restored:
-            self._began -= self.restored.master["seconds"]
-            load(self, self.restored)
+            with understood(self.restored.saved.folder):
+                self._began -= self.restored.master["seconds"]
+                load(self, self.restored)
 
     def seconds(self) -> float:
         """The training clock."""
@@ -67,7 +69,7 @@ class Chair:
 
     async def run(self) -> None:
         """Hand out the first weights, then listen until all epochs are done or it is time to stop."""
-        self.checkpoints.open()
+        self.checkpoints.tell("running")
         await self.transport.split(None)
         first = self.arena.storage[weights_start(self.arena) : self._nbytes]
         await self.transport.wait([self.transport.broadcast(first, 0)])

@@ -174,12 +174,6 @@ class Checkpoints:
         except DataError as error:
             LOG.error("%s", error)
 
-    def open(self) -> None:
-        """Raises DataError where the folder cannot be written to."""
-        if self._store is not None:
-            self._store.open()
-            self.tell("running")
-
 
 def states_of(callbacks: Sequence[Callback]) -> list[list[Any]]:
     """The state of each, beside its class's name."""

@@ -23,6 +23,7 @@ from nnlo.roles.setup import Setup
 from nnlo.roles.stepping import Arrived, Stepper
 from nnlo.roles.wires import Wires
 from nnlo.training.callbacks import Callbacks
+from nnlo.training.checkpoint.contents import understood
 from nnlo.training.history import History
 from nnlo.training.job import Job
 from nnlo.training.record import Recorder
@@ -70,8 +71,9 @@ class Master:
         self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
         self.restored, self.saving = setup.restored, Saving(self, setup)
         if self.restored:
-            self._began -= self.restored.master["seconds"]
-            self.saving.load_state_dict(self.restored)
+            with understood(self.restored.saved.folder):
+                self._began -= self.restored.master["seconds"]
+                self.saving.load_state_dict(self.restored)
         self.pending: dict[int, Header] = {}
         self.afterwards: dict[int, Header] = {}
         self.strangers = set(workers)
@@ -89,7 +91,7 @@ class Master:
 
     async def run(self) -> None:
         """Serve until every worker has left."""
-        self.checkpoints.open()
+        self.checkpoints.tell("running")
         if self.restored:
             await self.saving.hand_out(self.restored)
         for link in self._link_of.values():

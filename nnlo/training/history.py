@@ -19,6 +19,7 @@ from nnlo.errors import NnloError, Preempted
 from nnlo.version import __version__
 
 History = dict[str, Any]
+PREEMPTED = "preempted"
 
 
 def begin_history(resumed: Mapping[str, Any] | None = None, **circumstances: Any) -> History:
@@ -53,7 +54,7 @@ def named(files: FileList) -> str | list[str] | None:
 
 def outcome(failure: NnloError | None, stopped: bool) -> str:
     if isinstance(failure, Preempted):
-        return "preempted"
+        return PREEMPTED
     if failure is not None:
         return f"failed: {failure}"
     return "stopped" if stopped else "done"

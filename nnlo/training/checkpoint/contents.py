@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,9 @@ class Restored:
             return None
         if saved is None:
             raise DataError(f"--restore {base}: no checkpoint there: name another folder, or train without --restore")
-        check_same(base, saved.about["job"], own)
-        return cls(saved, saved.tree(MASTER), saved.tree(RECORD))
+        with understood(saved.folder):
+            check_same(base, saved.about["job"], own)
+            return cls(saved, saved.tree(MASTER), saved.tree(RECORD))
 
     @property
     def history(self) -> dict[str, Any]:
@@ -102,6 +104,17 @@ class Restored:
         """What the worker of that number had, None where it is not kept."""
         name = worker_file(number)
         return self.saved.data(name) if name in self.saved.about["files"] else None
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """What is in a checkpoint of `folder`, and is not what is looked for, becomes a DataError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(
+            f"{folder}: not a checkpoint of this job as this version writes them ({type(error).__name__}: {error})"
+        ) from error
 
 
 def check_same(base: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,12 +17,13 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnlo.errors import DataError
+from nnlo.errors import DataError, OptionsError
 from nnlo.logs import LOG
 from nnlo.training.atomic import replacing, writing
 from nnlo.training.checkpoint.parcel import Tree, unpacked
@@ -151,11 +152,16 @@ class Store:
         return sorted(found, key=int)
 
     def open(self) -> None:
-        """Make the folder, without what writers that were killed have left. Raises DataError."""
-        with writing(self.base):
+        """Make the folder, without what writers that were killed have left. Raises OptionsError."""
+        try:
             self.base.mkdir(parents=True, exist_ok=True)
-            for left in self.base.glob(f"{UNFINISHED}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryFile(dir=self.base):
+                pass
+        except OSError as error:
+            said = f"cannot write there ({error.strerror}): name another folder"
+            raise OptionsError(f"--checkpoint {self.base}: {said}") from None
+        for left in self.base.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def following(self) -> str:
         """The name of the next one."""
