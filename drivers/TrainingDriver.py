@@ -36,6 +36,7 @@ from nnlo.training.inherited import InheritedArguments
 from nnlo.training.observe import ObserveArguments
 from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
+from nnlo.training.replay import ReplayArguments
 from nnlo.training.runlog import log_run
 from nnlo.training.survival import SurvivalArguments
 from nnlo.training.weights import WeightsArguments
@@ -51,7 +52,7 @@ def command() -> Command:
     modes = [MODES[name].options for name in MODES]
     what = [ModelArguments, WeightsArguments, DataArguments, ReadingArguments]
     how = [TrainingArguments, OptimizerArguments, ScheduleArguments, *SHARED, *modes, RanksArguments]
-    survival = [SurvivalArguments, CheckpointArguments]
+    survival = [SurvivalArguments, CheckpointArguments, ReplayArguments]
     left = [OutputArguments, ObserveArguments, CallbackArguments, InheritedArguments]
     return Command(PROG, DESCRIPTION, [*what, *how, *survival, *left], version=nnlo.__version__, notes=NOTES)
 
@@ -121,14 +122,14 @@ def make_manager(line: Command, given: Values) -> MPIManager:
     weights = build(WeightsArguments, given)
     reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
     ranks, survival = build(RanksArguments, given), build(SurvivalArguments, given)
-    checkpoints = build(CheckpointArguments, given)
+    checkpoints, replay = build(CheckpointArguments, given), build(ReplayArguments, given)
     evaluates, splits = weights.evaluate is not None, reading.train_split is not None
     train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
     others = suits, model_defaults(line, source, given)
     layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
     training = build(TrainingArguments, *layers)
-    recorded = (model, weights, data, reading, training, survival, checkpoints, output, watched, callbacks)
+    recorded = (model, weights, data, reading, training, survival, checkpoints, replay, output, watched, callbacks)
     algo, reader, comm = make_algo(model, training, layers), make_data(data, reading, source, given), world_comm()
     return MPIManager(
         comm,
@@ -156,8 +157,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         model_accuracy=training.model_accuracy,
         worker_accuracy=training.worker_accuracy,
         max_bad_updates=training.max_bad_updates,
-        **survival.record(),
-        **checkpoints.record(),
+        **survival.recorded(),
+        **checkpoints.recorded(),
+        **replay.recorded(),
         wait=training.wait,
         transport=training.transport,
         verbose=True,
@@ -165,7 +167,7 @@ def make_manager(line: Command, given: Values) -> MPIManager:
         monitor=watched.monitor,
         team_backend=ranks.team_backend,
         arguments={
-            **{name: value for section in recorded for name, value in section.record().items()},
+            **{name: value for section in recorded for name, value in section.recorded().items()},
             "features_name": reader.features_name,
             "labels_name": reader.labels_name,
         },

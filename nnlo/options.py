@@ -97,7 +97,7 @@ class Options:
         """From what a program says, by the names of flags; a class whose keywords mean something else overrides it."""
         return cls(**keywords)
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """The options as plain values, the way that the history keeps them."""
         return {f.name: plain(getattr(self, f.name)) for f in fields_of(type(self))}
 

@@ -104,7 +104,7 @@ class EasgdOptions(ServerOptions, WorkerOptimizerOptions, CompressOptions):
             "give less"
         )
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """With the force that was given, beta or alpha."""
         given = {} if self.elastic_alpha is None else {"elastic_force": None, "elastic_alpha": self.elastic_alpha}
-        return {**super().record(), **given}
+        return {**super().recorded(), **given}

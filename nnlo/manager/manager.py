@@ -31,6 +31,7 @@ from nnlo.training.files import OutputFiles, Wanted, write_history
 from nnlo.training.history import History
 from nnlo.training.job import MAX_BAD_UPDATES, Job
 from nnlo.training.observe import Observation, ObserveArguments
+from nnlo.training.replay import ReplayArguments
 from nnlo.training.signals import Signals
 from nnlo.training.stopping import EarlyStopping, TargetMetric, stopping_rules
 from nnlo.training.survival import SurvivalArguments
@@ -56,8 +57,9 @@ class MPIManager:
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
     nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops. checkpoint: a
     folder for checkpoints, one every `checkpoint_interval` epochs and, as "10m", every `checkpoint_every`; the last
-    `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the folder to go on from, or "auto". wait:
-    "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
+    `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the folder to go on from, or "auto".
+    record, replay: the file of what decided the run, to be written or to be followed. wait: "sleep" or "spin".
+    transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
     arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
@@ -100,6 +102,8 @@ class MPIManager:
         keep: int = 2,
         keep_best: Sequence[str] = (),
         restore: str | Path | None = None,
+        record: str | Path | None = None,
+        replay: str | Path | None = None,
         wait: str = "sleep",
         transport: str = "auto",
         verbose: bool = False,
@@ -146,13 +150,14 @@ class MPIManager:
                 keep_best=tuple(keep_best),
                 restore=folder(restore),
             ),
+            replay=ReplayArguments(record=folder(record), replay=folder(replay)),
         )
         rules = stopping_rules(early_stopping, target_metric)
-        own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.record()}
+        own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.recorded()}
         ranks = {"n_masters": num_masters, "n_processes": num_processes, "team_backend": team_backend}
         self.arguments = {
             **(arguments or {}),
-            **algo.record(),
+            **algo.recorded(),
             **own,
             **ranks,
             **{rule.name: str(rule) for rule in rules},

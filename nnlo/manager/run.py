@@ -30,6 +30,7 @@ from nnlo.roles.peer import Peer
 from nnlo.roles.relay import Relay
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.sharing import Member
+from nnlo.roles.turns import turns_of
 from nnlo.roles.worker import Worker
 from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
@@ -79,6 +80,7 @@ class Run:
             setup = await self._checkpointed(transport, job, setup)
             exports = await on_master(transport, partial(self._exports, job, setup))
             threads = await share(transport, self._threads(transport, places))
+            setup = await self._in_turns(transport, job, setup, threads)
             transport.trace.add("setup", 0.0)
             if transport.rank:
                 await self._work(transport, job, setup, places[transport.rank][0])
@@ -88,6 +90,7 @@ class Run:
             try:
                 return await Leading(manager, transport, job, setup, exports).run(history)
             finally:
+                setup.turns.close()
                 Callbacks(manager.callbacks).close()
 
     def _job(self) -> Job:
@@ -126,6 +129,15 @@ class Run:
             about = restored.saved.about
             LOG.info("goes on from checkpoint %s: epoch %.4g", restored.saved.folder, about["epoch"])
         return restored
+
+    async def _in_turns(self, transport: Transport, job: Job, setup: Setup, threads: list[int]) -> Setup:
+        """With what rank 0 records its turns in, or what it follows. Raises the same error on every rank."""
+        if job.replay.record is None and job.replay.replay is None:
+            return setup
+        about = {"ranks": transport.size, "threads": threads, "checkpoints": str(setup.keeps)}
+        about |= fingerprint(job, setup.layout, setup.intake.samples, setup.intake.grain)
+        turns = await on_master(transport, partial(turns_of, job, about))
+        return replace(setup, turns=turns) if turns else setup
 
     def _check_callbacks(self, setup: Setup) -> None:
         names = self._manager.job.metric_names

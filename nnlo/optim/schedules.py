@@ -75,9 +75,9 @@ class Schedule(Options):
                 )
         return self
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         names = [name for name in SCHEDULES if SCHEDULES[name] is type(self)]
-        return {"name": names[0] if names else type(self).__name__, **super().record()}
+        return {"name": names[0] if names else type(self).__name__, **super().recorded()}
 
     def _attempt(self, epoch: float, epochs: float) -> float:
         try:
@@ -141,7 +141,7 @@ class ByFunction(Schedule):
                 f"--schedule: the function gives {value!r} for epoch {epoch:.3g}: it must return a number"
             ) from None
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         return {"name": getattr(self.function, "__qualname__", repr(self.function))}
 
 

@@ -53,6 +53,7 @@ class Chair:
         self.failure: NnloError | None = None
         self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
         self.keeping = ChairState(self, setup) if setup.keeps else None
+        self.turns = setup.turns
         self._signals, self.restored, self._asked = setup.signals, setup.restored, NOTHING
         if self.restored:
             with understood(self.restored.saved.folder):
@@ -84,6 +85,8 @@ class Chair:
                 await self.point(header)
         await self.checkpoints.written()
         self.milestones.snapshot.take(self.arena)
+        if self.failure is None:
+            self.turns.end(self.arena)
 
     async def arrival(self) -> None:
         """Wait for a message, and take in validations that end meanwhile."""

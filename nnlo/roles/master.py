@@ -69,7 +69,7 @@ class Master:
         self.answers = Answers(transport, job.server, self.dealer, self.stepper, self.recorder, self.links, wires)
         self.clock = self.batches = 0
         self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
-        self.restored, self.saving = setup.restored, Saving(self, setup)
+        self.restored, self.saving, self.turns = setup.restored, Saving(self, setup), setup.turns
         if self.restored:
             with understood(self.restored.saved.folder):
                 self._began -= self.restored.master["seconds"]
@@ -98,7 +98,8 @@ class Master:
             link.channel.post()
         while self.links:
             began = self.transport.trace.now()
-            ready = await self.transport.wait([*self._heard, *self.milestones.sources()])
+            listens = self.turns.of(self._heard, self.answers.parked)
+            ready = await self.transport.wait([*listens, *self.milestones.sources()])
             self.transport.trace.add("idle", began)
             for source in ready:
                 await self.handle(source)
@@ -108,6 +109,8 @@ class Master:
             await self.milestones.pass_all(self.clock, self.batches, self.finished)
         await self.checkpoints.written()
         self.milestones.snapshot.take(self.stepper.centre.arena)
+        if self.failure is None:
+            self.turns.end(self.stepper.centre.arena)
 
     async def handle(self, source: Source) -> None:
         """Take in one message or one validation, then do what it allows."""
@@ -130,8 +133,10 @@ class Master:
         try:
             headers = link.take()
         except PeerLost as lost:
+            self.turns.lost(link.channel)
             self.lose(list(link.workers), lost)
             return
+        self.turns.takes(link.channel)
         speaking = [peer for peer, header in headers.items() if header.kind is not Kind.BYE]
         if speaking:
             self.recorder.received(speaking[0], link.nbytes)

@@ -39,7 +39,9 @@ class Saving:
         master = self._master
         leaves = self.signalled or self._setup.signals.caught is not None
         over = master.stopping or master.finished
-        if not (self.under_way or master.failure) and master.checkpoints.due(over, leaves):
+        if self.under_way or master.failure:
+            return
+        if master.turns.saves(master.checkpoints.due(over, leaves)):
             self.signalled = leaves
             master.answers.saving = True
 

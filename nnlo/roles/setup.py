@@ -19,6 +19,7 @@ from nnlo.optim import Group, groups_of
 from nnlo.roles.inspect import Sample
 from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
 from nnlo.roles.team import Team, form_crew, form_team
+from nnlo.roles.turns import Turns
 from nnlo.training.checkpoint.contents import Restored
 from nnlo.training.job import Job
 from nnlo.training.seeds import Purpose, derived, seed_everything
@@ -32,7 +33,7 @@ class Setup:
     `crew`: the ranks that exchange, None for members of teams; `team`: that of a worker of several ranks. `common`: the
     memory of the centre's weights, where all of the crew share it. `keeps`: whether states travel between rank 0 and
     the workers, for checkpoints; `restores`: whether training goes on from one, which is `restored` on rank 0.
-    `signals`: those that tell the job to leave.
+    `signals`: those that tell the job to leave. `turns`: in which order rank 0 takes messages.
     """
 
     module: nn.Module
@@ -47,6 +48,7 @@ class Setup:
     restores: bool = False
     signals: Signals = field(default_factory=Signals)
     restored: Restored | None = None
+    turns: Turns = field(default_factory=Turns)
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:

@@ -81,12 +81,12 @@ class Algo:
             own = [field.name for field in fields_of(type(self.mode_options))]
             raise OptionsError(f"{error}; --mode {self.mode} has {flags(own)}") from None
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """The settings as plain values, for the history."""
         optimizer = self.optimizer
         return {
             "mode": self.mode,
-            **self.mode_options.record(),
+            **self.mode_options.recorded(),
             "loss": self.loss.name,
             "metrics": [metric.name for metric in self.metrics],
             "validate_every": self.validate_every,

@@ -14,6 +14,7 @@ from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
 from nnlo.topology import Topology
 from nnlo.training.checkpoint.arguments import CheckpointArguments
+from nnlo.training.replay import ReplayArguments
 from nnlo.training.seeds import Purpose, derived
 from nnlo.training.survival import SurvivalArguments
 
@@ -34,7 +35,7 @@ class Job:
     the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
     in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
     worker add up their gradients with. `survival`: what is done when ranks are lost. `checkpoints`: which are kept, and
-    which is gone on from.
+    which is gone on from. `replay`: what is recorded, or repeated.
     """
 
     data: Data
@@ -60,6 +61,7 @@ class Job:
     max_bad_updates: int = MAX_BAD_UPDATES
     survival: SurvivalArguments = field(default_factory=SurvivalArguments)
     checkpoints: CheckpointArguments = field(default_factory=CheckpointArguments)
+    replay: ReplayArguments = field(default_factory=ReplayArguments)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

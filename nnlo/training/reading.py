@@ -42,6 +42,6 @@ class ReadingArguments(Options):
         False, help="look through the files of both lists, say what is in them and what is wrong, and leave"
     )
 
-    def record(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Without `check_data`, with which nothing is trained that could be recorded."""
-        return {name: value for name, value in super().record().items() if name != "check_data"}
+        return {name: value for name, value in super().recorded().items() if name != "check_data"}

@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tests.mpi.launch import Job, Result
+from nnlo.comm.virtual import VirtualWorld
+from tests.golden.test_replay import repeatable
+from tests.jobs import same_bits, train_here
+from tests.mpi.launch import Job, Result, launch
 
+SCRIPTS = Path(__file__).parent / "scripts"
 EPOCHS = 10
 RANK = {"mpich": b"PMI_RANK=", "openmpi": b"OMPI_COMM_WORLD_RANK="}
 
@@ -75,6 +79,13 @@ def test_a_signal_ends_a_job_after_a_checkpoint_and_it_goes_on_bit_for_bit(tmp_p
     assert len(history(tmp_path, "again")["epochs"]) == EPOCHS
     (point,) = history(tmp_path, "again")["restored"]
     assert point["checkpoint"] == str(base / told["checkpoint"])
+
+
+def test_a_run_is_repeated_on_ranks_and_on_the_virtual_clock(tmp_path: Path, mpi: str) -> None:
+    result = launch(4, [str(SCRIPTS / "recorded.py"), str(tmp_path)], mpi=mpi, timeout=60)
+    assert result.code == 0 and result.stdout == "same\n", result
+    again = train_here(VirtualWorld(4), **repeatable(), replay=tmp_path / "r")
+    assert same_bits(torch.load(tmp_path / "weights.pt", weights_only=True), again.state)
 
 
 def test_a_killed_job_goes_on_with_another_number_of_workers(tmp_path: Path, mpi: str) -> None:

@@ -26,7 +26,7 @@ from tests.codecs import layout_of
 )  # fmt: skip
 def test_settings(text: str, settings: dict[str, Any]) -> None:
     spec = CodecSpec.of(text)
-    assert spec is not None and spec.name == text.partition(":")[0] and spec.settings.record() == settings
+    assert spec is not None and spec.name == text.partition(":")[0] and spec.settings.recorded() == settings
 
 
 @pytest.mark.parametrize(

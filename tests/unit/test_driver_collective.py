@@ -43,14 +43,14 @@ def test_a_flag_is_read(line: str, name: str, value: Any) -> None:
     mode = line.split()[0]
     found = algo("--mode", *line.split())
     assert getattr(found.mode_options, name) == value != getattr(MODES[mode].options(), name)
-    assert found.record()[name] == value
+    assert found.recorded()[name] == value
 
 
 def test_the_worker_optimizer_brings_the_rate_that_schedules_change() -> None:
     argv = ["--mode", "local", "--worker-optimizer", "momentum", "--worker-optimizer-params", "lr=0.25"]
     argv += ["--schedule", "step"]
     assert algo(*argv).algorithm.rate == 0.25
-    assert make_schedule([command().parse(argv)]).record()["name"] == "step"
+    assert make_schedule([command().parse(argv)]).recorded()["name"] == "step"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def algo(*argv: str) -> Algo:
 def test_a_flag_is_read(mode: str, flag: str, name: str, text: str, value: Any) -> None:
     found = algo("--mode", mode, flag, text)
     assert getattr(found.mode_options, name) == value != getattr(MODES[mode].options(), name)
-    assert found.record()[name] == value
+    assert found.recorded()[name] == value
 
 
 def test_the_force_of_the_command_line_is_shared_by_the_workers() -> None:

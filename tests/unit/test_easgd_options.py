@@ -86,8 +86,8 @@ def test_beta_is_shared_by_the_workers_of_a_master_and_alpha_is_not() -> None:
 
 
 def test_the_force_in_the_record_is_the_one_that_was_given() -> None:
-    flags = Algo(None, mode="easgd", mode_options=EasgdOptions(elastic_force=0.75)).record()
-    keywords = Algo(None, mode="easgd", elastic_force=0.75).record()
+    flags = Algo(None, mode="easgd", mode_options=EasgdOptions(elastic_force=0.75)).recorded()
+    keywords = Algo(None, mode="easgd", elastic_force=0.75).recorded()
     assert flags["elastic_force"] == 0.75 and "elastic_alpha" not in flags
     assert keywords["elastic_force"] is None and keywords["elastic_alpha"] == 0.75
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
 
 
 def test_record_is_plain() -> None:
-    record = Sample(folder="x", names=("a",), params={"k": (1, None)}).record()
+    record = Sample(folder="x", names=("a",), params={"k": (1, None)}).recorded()
     assert record["folder"] == "x" and record["names"] == ["a"] and record["params"] == {"k": [1, None]}
 
 

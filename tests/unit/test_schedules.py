@@ -17,7 +17,7 @@ def factors(schedule: Schedule, at: list[float], epochs: float = 8) -> list[floa
 def test_names() -> None:
     assert list(SCHEDULES) == ["constant", "cosine", "exponential", "step"]
     assert Schedule.of(None) == Schedule.of("constant")
-    assert Schedule.of("step", {"by": 0.5}, 1).record() == {"name": "step", "warmup": 1.0, "every": 10.0, "by": 0.5}
+    assert Schedule.of("step", {"by": 0.5}, 1).recorded() == {"name": "step", "warmup": 1.0, "every": 10.0, "by": 0.5}
 
 
 def test_constant_is_one() -> None:
@@ -49,7 +49,7 @@ def test_a_warm_up_goes_before_any_of_them(name: str, params: dict[str, float]) 
 def test_a_function_of_the_epoch() -> None:
     schedule = Schedule.of(lambda epoch: 1 / (1 + epoch)).checked(4)
     assert factors(schedule, [0, 1, 3]) == [1.0, 0.5, 0.25]
-    assert "lambda" in schedule.record()["name"]
+    assert "lambda" in schedule.recorded()["name"]
     assert Schedule.of(schedule) is schedule
 
 

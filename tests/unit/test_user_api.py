@@ -79,7 +79,7 @@ def test_methods_keep_their_names_and_parameters(name: str) -> None:
 
 def test_a_mode_is_told_its_options_by_name() -> None:
     given = {"sync_every": 1, "synchronous": False}
-    assert nnlo.Algo("sgd", **given).record().items() >= given.items() <= nnlo.Algo("sgd").record().items()
+    assert nnlo.Algo("sgd", **given).recorded().items() >= given.items() <= nnlo.Algo("sgd").recorded().items()
 
 
 def test_what_data_and_callbacks_find_in_themselves() -> None:

@@ -21,6 +21,7 @@ from nnlo.training.observe import ObserveArguments
 from nnlo.training.plots.series import History
 from nnlo.training.ranks import RanksArguments
 from nnlo.training.reading import ReadingArguments
+from nnlo.training.replay import ReplayArguments
 from nnlo.training.report import text
 from nnlo.training.report.tables import peak_memory
 from nnlo.training.survival import SurvivalArguments
@@ -28,7 +29,8 @@ from nnlo.training.weights import WeightsArguments
 
 SECTIONS = (
     ModelArguments, WeightsArguments, DataArguments, ReadingArguments, TrainingArguments, OptimizerArguments,
-    ScheduleArguments, RanksArguments, SurvivalArguments, CheckpointArguments, OutputArguments, ObserveArguments,
+    ScheduleArguments, RanksArguments, SurvivalArguments, CheckpointArguments, ReplayArguments, OutputArguments,
+    ObserveArguments,
 )  # fmt: skip
 """The options of a training beside those of its mode and of callbacks, which are off by themselves."""
 
@@ -62,8 +64,8 @@ def defaults(mode: str | None) -> dict[str, Any]:
     known = MODES[mode] if mode is not None and mode in MODES else None
     kinds = [*SECTIONS, *([known.options] if known else [])]
     records = [
-        *(kind().record() for kind in kinds),
-        {"schedule": Schedule.of().record()},
+        *(kind().recorded() for kind in kinds),
+        {"schedule": Schedule.of().recorded()},
         known.defaults if known else {},
     ]
     return {name: value for record in records for name, value in record.items()}
