@@ -224,6 +224,9 @@ def summary(manager: MPIManager) -> str:
     if late := sum(entry["late"] for entry in history["epochs"]):
         samples = sum(entry["late_samples"] for entry in history["epochs"])
         lines.append(f"{late} updates ({samples:,} samples) came too late and were not applied")
+    if skipped := sum(entry["skipped"] for entry in history["epochs"]):
+        samples = sum(entry["skipped_samples"] for entry in history["epochs"])
+        lines.append(f"{skipped} batches ({samples:,} samples) could not be read and were skipped")
     return "\n".join([*lines, *(f"  {path}" for path in manager.files.left)])
 
 

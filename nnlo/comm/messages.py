@@ -40,7 +40,8 @@ class Flag:
     LOST = 8  # the worker does not leave: it is lost, as the master between says in its stead
     SAVE = 16  # take this in, send your state, and wait
     SIGNALLED = 32  # the sender was told by a signal that the job is to leave
-    ALL = NON_FINITE | EXHAUSTED | MORE | LOST | SAVE | SIGNALLED
+    UNREAD = 64  # the update's batch could not be read: there is no vector
+    ALL = NON_FINITE | EXHAUSTED | MORE | LOST | SAVE | SIGNALLED | UNREAD
 
 
 # Looked up for every message: far quicker than calling the enumeration.

@@ -28,11 +28,12 @@ __all__ = ["Ahead", "Batch", "Feed", "GeneratorFeed", "SampleFeed", "Tensors", "
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples along axis 0 of every tensor."""
+    """Samples along axis 0 of every tensor; where they could not be read, there are none, and the `fault` says why."""
 
     x: Tensors
     y: Tensors
     samples: int
+    fault: str | None = None
 
 
 #: Does work on a thread, one piece after another, and gives what tells when it is `ready` and its `result()`.
@@ -68,6 +69,10 @@ class Feed(ABC):
         batch = self.read(epoch, k)
         self.expect(coming)
         return batch
+
+    def unread(self, epoch: int, k: int, fault: str) -> Batch | None:
+        """What stands for batch k, which could not be read; None where it is not known what it would have held."""
+        return None
 
     def forget(self) -> None:  # noqa: B027
         """What was asked for ahead is not taken."""
@@ -122,8 +127,11 @@ class SampleFeed(Feed):
         return Ahead(begun, partial(self._taken, (epoch, k), pieces))
 
     def _taken(self, place: tuple[int, int], pieces: Sequence[Piece]) -> Batch:
-        del self._wanted[place]
+        self._wanted.pop(place, None)
         return self._together(pieces)
+
+    def unread(self, epoch: int, k: int, fault: str) -> Batch:
+        return Batch([], [], min(self._order.batch, self._order.samples - k * self._order.batch), fault)
 
     def forget(self) -> None:
         self._wanted.clear()

@@ -13,6 +13,7 @@ from nnlo.topology import Topology, check_counts
 from nnlo.training.algo import Algo
 from nnlo.training.callbacks import Callback
 from nnlo.training.ranks import TEAM_BACKENDS
+from nnlo.training.survival import SurvivalArguments
 
 
 def check_kinds(data: object, val_data: object, algo: object, model_builder: object, callbacks: object) -> None:
@@ -52,6 +53,12 @@ def check_ranks(world: World, algo: Algo, num_masters: int, num_processes: int, 
         check_masters(topology, algo)
     check_backend(world, num_processes, team_backend)
     return topology
+
+
+def check_survival(survival: SurvivalArguments, num_processes: int) -> None:
+    """Raises OptionsError for what teams cannot do."""
+    if survival.on_bad_file == "skip" and num_processes > 1:
+        raise OptionsError("--on-bad-file skip is for workers of one rank: drop it, or --n-processes")
 
 
 def check_masters(topology: Topology, algo: Algo) -> None:

@@ -18,7 +18,7 @@ from nnlo.data.base import Data
 from nnlo.data.lists import FileList
 from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
-from nnlo.manager.given import check_kinds, check_ranks, check_seed
+from nnlo.manager.given import check_kinds, check_ranks, check_seed, check_survival
 from nnlo.manager.run import Run
 from nnlo.model import ModelBuilder
 from nnlo.optim import Schedule
@@ -55,7 +55,8 @@ class MPIManager:
     model in the formats of `nnlo.training.export` are among them. monitor: seconds between two samples
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
-    nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops. checkpoint: a
+    nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops.
+    on_bad_file: "stop" or "skip", for training samples that cannot be read. checkpoint: a
     folder for checkpoints, one every `checkpoint_interval` epochs and, as "10m", every `checkpoint_every`; the last
     `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the folder to go on from, or "auto".
     record, replay: the file of what decided the run, to be written or to be followed. wait: "sleep" or "spin".
@@ -96,6 +97,7 @@ class MPIManager:
         max_bad_updates: int = MAX_BAD_UPDATES,
         on_worker_loss: str = "continue",
         min_workers: int = 1,
+        on_bad_file: str = "stop",
         checkpoint: str | Path | None = None,
         checkpoint_interval: int = 5,
         checkpoint_every: str | None = None,
@@ -141,7 +143,7 @@ class MPIManager:
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,
-            survival=SurvivalArguments(on_worker_loss=on_worker_loss, min_workers=min_workers),
+            survival=SurvivalArguments(on_worker_loss=on_worker_loss, min_workers=min_workers, on_bad_file=on_bad_file),
             checkpoints=CheckpointArguments(
                 checkpoint=folder(checkpoint),
                 checkpoint_interval=checkpoint_interval,
@@ -152,6 +154,7 @@ class MPIManager:
             ),
             replay=ReplayArguments(record=folder(record), replay=folder(replay)),
         )
+        check_survival(self.job.survival, num_processes)
         rules = stopping_rules(early_stopping, target_metric)
         own = {"batch": data.batch_size, "epochs": num_epochs, "schedule": self.job.schedule.recorded()}
         ranks = {"n_masters": num_masters, "n_processes": num_processes, "team_backend": team_backend}

@@ -78,6 +78,8 @@ class Answers:
         """How an update is answered that was not part of a step; None where its sender expects nothing."""
         if self._algorithm.pull_first and header.nbytes > HEADER_BYTES:
             return None
+        if header.flags & Flag.UNREAD and not self._algorithm.follows:
+            return self.move if self._algorithm.reply_is_move else self.answer(None)
         fresh = self._algorithm.reply_is_weights or (header.samples and not self._algorithm.lockstep)
         return self.answer(Kind.WEIGHTS if fresh else None)
 

@@ -104,13 +104,16 @@ class Chair:
         told = dict(zip(self.workers, map(Told.read, records), strict=True))
         self._asked = max(one.asks for one in told.values())
         self.rate = self._base * self.job.factor(self.clock, self._samples)
-        self.clock += sum(one.samples + one.refused for one in told.values())
+        self.clock += sum(one.samples + one.refused + one.unread for one in told.values())
         self.batches += sum(one.count for one in told.values())
         dropped = bool(header.flags & Flag.NON_FINITE)
         good = [self.arrived(peer, one) for peer, one in told.items() if one.samples]
         bad = {peer: one.refused for peer, one in told.items() if one.refused}
         for peer, samples in bad.items():
             self.judge.refuse(peer, samples)
+        for peer, one in told.items():
+            if one.unread:
+                self.recorder.skipped(peer, one.unread)
         if dropped:
             self.judge.drop({one.peer: one.header.samples for one in good}, counts=not bad)
         for peer, one in told.items() if good else ():

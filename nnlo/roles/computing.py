@@ -26,7 +26,8 @@ from nnlo.training.seeds import random_state, set_random_state
 class Work:
     """What was computed for one update: batches `first` to `first + count - 1` of an epoch and what they held.
 
-    `ended`: the rank's own generator came to its end.
+    `ended`: the rank's own generator came to its end. `unread`: the samples of a batch that could not be read, which
+    is all that this is about then.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class Work:
     samples: int = 0
     busy: float = 0.0
     ended: bool = False
+    unread: int = 0
 
     @property
     def busy_us(self) -> int:
@@ -56,7 +58,8 @@ class Computing:
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
         self._kept = up.buffers.clone()
-        self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype))
+        self._skips = job.survival.on_bad_file == "skip"
+        self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype), self._skips)
 
     def add(self, dealt: Range) -> None:
         """A range of batches to compute, after those that are there."""
@@ -81,9 +84,14 @@ class Computing:
         first = self.prefetch.ranges[0]
         done = Work(first.epoch, first.first)
         while done.count < min(most, first.count):
+            if done.count and self._skips and (coming := await self.prefetch.peek()) and coming.fault:
+                break
             batch = await self.next()
             if batch is None:
                 done.ended = True
+                break
+            if batch.fault is not None:
+                done.unread, done.count = batch.samples, 1
                 break
             began = self._transport.clock()
             await self.one(batch, before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nnlo.comm.messages import Flag
 from nnlo.logs import LOG
 from nnlo.roles.stepping import Arrived, Stepper
 from nnlo.training.record import Recorder
@@ -28,6 +29,9 @@ class Judge:
 
     def accepts(self, one: Arrived, stepper: Stepper) -> bool:
         """Whether this update may be applied."""
+        if one.header.flags & Flag.UNREAD:
+            self._recorder.skipped(one.peer, one.header.samples)
+            return False
         if not one.finite:
             self.refuse(one.peer, one.header.samples)
             return False

@@ -161,7 +161,8 @@ class Rounds:
         left = self.has_batches(epoch)
         up, down = self.reducing.bytes_up, self.reducing.bytes_down
         spoils, sums = self.reducing.spoils, self.sums.tolist()
-        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, self.asks(), sums)
+        asks, unread = self.asks(), done.unread
+        mine = Told(good, done.samples - good, done.count, left, done.busy, up, down, spoils, asks, unread, sums)
         began = self.transport.trace.now()
         under_way = [self.round.tell(mine), *self.reducing.under_way]
         self.computing.prefetch.prepare()
@@ -213,7 +214,7 @@ class Rounds:
     async def reduce(self, told: list[Told]) -> None:
         """Make one step of all workers' updates, on each of them alike."""
         samples = [one.samples for one in told]
-        self.clock += sum(samples) + sum(one.refused for one in told)
+        self.clock += sum(samples) + sum(one.refused + one.unread for one in told)
         self.batches += sum(one.count for one in told)
         self.flags = Flag.NONE
         bad = sum(one.refused > 0 for one in told)

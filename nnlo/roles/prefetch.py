@@ -11,16 +11,21 @@ from typing import Any
 from nnlo.comm.base import Task, Transport
 from nnlo.data.dealing import Range
 from nnlo.data.feed import Ahead, Batch, Feed
+from nnlo.errors import DataError
+from nnlo.logs import LOG
 
 #: Batches begun ahead of use; those of a user's own generator are in memory.
 DEPTH = 4
 
 
 class Prefetch:
-    """The ranges that a worker was dealt, oldest first, and the batches of them that are being read."""
+    """The ranges that a worker was dealt, oldest first, and the batches of them that are being read.
 
-    def __init__(self, transport: Transport, feed: Feed) -> None:
-        self._transport, self._feed = transport, feed
+    skips: whether one that cannot be read is passed over.
+    """
+
+    def __init__(self, transport: Transport, feed: Feed, skips: bool = False) -> None:
+        self._transport, self._feed, self._skips = transport, feed, skips
         self._aside: Callable[[Callable[[], Any]], Task[Any]] = partial(transport.offload, name="reading")
         self.ranges: list[Range] = []
         self._ahead: dict[tuple[int, int], Ahead] = {}
@@ -63,15 +68,8 @@ class Prefetch:
 
     async def next(self) -> Batch | None:
         """The next batch; None where the worker's own generator has ended, and with it its range."""
-        dealt = self.ranges[0]
-        ahead = self._ahead[dealt.epoch, dealt.first]
-        for source in ahead.sources:
-            if not source.ready:
-                began = self._transport.trace.now()
-                await self._transport.wait([source])
-                self._transport.trace.add("batch wait", began)
+        dealt, batch = self.ranges[0], await self.peek()
         del self._ahead[dealt.epoch, dealt.first]
-        batch = ahead.batch
         if batch is None:
             self._end(dealt.epoch)
         else:
@@ -80,12 +78,36 @@ class Prefetch:
         self._fill()
         return batch
 
+    async def peek(self) -> Batch | None:
+        """The same batch, which stays the next one."""
+        dealt = self.ranges[0]
+        ahead = self._ahead[dealt.epoch, dealt.first]
+        for source in ahead.sources:
+            if not source.ready:
+                began = self._transport.trace.now()
+                await self._transport.wait([source])
+                self._transport.trace.add("batch wait", began)
+        return self._made(dealt.epoch, dealt.first, ahead)
+
+    def _made(self, epoch: int, k: int, ahead: Ahead) -> Batch | None:
+        """The batch, put together, or what stands for one that cannot be read. Raises DataError and OSError."""
+        try:
+            return ahead.batch
+        except (DataError, OSError) as error:
+            unread = self._feed.unread(epoch, k, str(error)) if self._skips else None
+            if unread is None:
+                raise
+            LOG.warning("%s: a batch of %d samples is skipped", error, unread.samples)
+            self._ahead[epoch, k] = Ahead([], lambda: unread)
+            return unread
+
     def prepare(self) -> None:
         """Put the next batch together, if all that it takes is there: for who has to wait for something else."""
         if self.ranges:
-            ahead = self._ahead[self.ranges[0].epoch, self.ranges[0].first]
+            epoch, first = self.ranges[0].epoch, self.ranges[0].first
+            ahead = self._ahead[epoch, first]
             if all(source.ready for source in ahead.sources):
-                _ = ahead.batch
+                self._made(epoch, first, ahead)
 
     def _end(self, epoch: int) -> None:
         """Forget what is left of an epoch."""

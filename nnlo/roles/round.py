@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nnlo.comm.base import Source, Transport
 
-FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down", "spoils", "asks")
+FIGURES = ("samples", "refused", "count", "left", "busy", "bytes_up", "bytes_down", "spoils", "asks", "unread")
 """Samples that count, samples of an update that was not finite, batches, whether there are more, seconds computed,
 bytes, whether that update is in the sum all the same, and whether rank 0 is to be shown the weights now: one of
-NOTHING, NOTICED, SIGNALLED."""
+NOTHING, NOTICED, SIGNALLED; samples of a batch that could not be read."""
 
 #: Rank 0 has sent word that it wants to see the weights; the job was told to leave by a signal.
 NOTHING, NOTICED, SIGNALLED = range(3)
@@ -37,12 +37,13 @@ class Told:
     bytes_down: int
     spoils: bool
     asks: int
+    unread: int
     sums: list[float]
 
     @classmethod
     def read(cls, record: Sequence[float]) -> Told:
-        samples, refused, count, left, busy, up, down, spoils, asks = record[: len(FIGURES)]
-        sums, said = list(record[len(FIGURES) :]), (bool(spoils), int(asks))
+        samples, refused, count, left, busy, up, down, spoils, asks, unread = record[: len(FIGURES)]
+        sums, said = list(record[len(FIGURES) :]), (bool(spoils), int(asks), int(unread))
         return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), *said, sums)
 
     def write(self, record: Tensor) -> None:

@@ -238,11 +238,10 @@ class Worker:
         return self.sealed(header) if done.samples and not algorithm.pull_first else header
 
     def header_of(self, done: Work) -> Header:
-        flags = Flag.EXHAUSTED if done.ended else Flag.NONE
+        flags = Flag.EXHAUSTED if done.ended else Flag.UNREAD if done.unread else Flag.NONE
         nbytes = len(self.up.storage) if done.samples else HEADER_BYTES
-        return Header(
-            Kind.UPDATE, flags, self.version, done.samples, nbytes, done.epoch, done.first, done.count, done.busy_us
-        )
+        samples, covers = done.samples + done.unread, (done.epoch, done.first, done.count)
+        return Header(Kind.UPDATE, flags, self.version, samples, nbytes, *covers, done.busy_us)
 
     def sealed(self, header: Header) -> Header:
         """Put the update into the arena; one that is not finite is told by its header alone."""

@@ -11,7 +11,7 @@ from typing import Any
 Entry = dict[str, Any]
 
 COUNTS = ("epoch", "seconds", "samples", "updates", "bytes_up", "bytes_down")
-REFUSED = ("refused", "refused_samples", "late", "late_samples")
+REFUSED = ("refused", "refused_samples", "late", "late_samples", "skipped", "skipped_samples")
 NOT_FIGURES = frozenset((*COUNTS, *REFUSED, "staleness", "samples_per_second", "lr", "ranks"))
 """What an entry holds beside its loss and metrics."""
 
@@ -19,10 +19,10 @@ NOT_FIGURES = frozenset((*COUNTS, *REFUSED, "staleness", "samples_per_second", "
 class Tally:
     """What came from one worker since the epoch began; `sums` go with the recorder's metric names."""
 
-    __slots__ = ("busy_seconds", "bytes_down", "bytes_up", "late", "refused", "samples", "sums", "updates")
+    __slots__ = ("busy_seconds", "bytes_down", "bytes_up", "late", "refused", "samples", "skipped", "sums", "updates")
 
     def __init__(self, metrics: int) -> None:
-        self.samples = self.updates = self.refused = self.late = self.bytes_up = self.bytes_down = 0
+        self.samples = self.updates = self.refused = self.late = self.skipped = self.bytes_up = self.bytes_down = 0
         self.busy_seconds = 0.0
         self.sums = [0.0] * metrics
 
@@ -44,7 +44,7 @@ class Recorder:
         self._began = self.seconds()
         self._tallies: defaultdict[int, Tally] = defaultdict(partial(Tally, len(self.metric_names)))
         self._delays: dict[int, int] = {}
-        self._steps = self._refused_samples = self._late_samples = 0
+        self._steps = self._refused_samples = self._late_samples = self._skipped_samples = 0
 
     def state_dict(self) -> Entry:
         """The epoch so far."""
@@ -54,6 +54,7 @@ class Recorder:
         return {
             "began": self._began, "tallies": tallies, "delays": dict(self._delays), "steps": self._steps,
             "refused_samples": self._refused_samples, "late_samples": self._late_samples,
+            "skipped_samples": self._skipped_samples,
         }  # fmt: skip
 
     def load_state_dict(self, state: Entry) -> None:
@@ -61,6 +62,7 @@ class Recorder:
         self._begin()
         self._began, self._steps, self._delays = state["began"], state["steps"], dict(state["delays"])
         self._refused_samples, self._late_samples = state["refused_samples"], state["late_samples"]
+        self._skipped_samples = state["skipped_samples"]
         for worker, saved in state["tallies"].items():
             for name, value in saved.items():
                 setattr(self._tallies[worker], name, value)
@@ -92,6 +94,11 @@ class Recorder:
         """
         self._tallies[worker].refused += 1
         self._refused_samples += samples
+
+    def skipped(self, worker: int, samples: int) -> None:
+        """A batch of `worker` could not be read; its samples count as gone through."""
+        self._tallies[worker].skipped += 1
+        self._skipped_samples += samples
 
     def late(self, worker: int, samples: int, busy_seconds: float) -> None:
         """An update of `worker` was not applied, since it came too late; its loss and metrics do not count."""
@@ -126,6 +133,8 @@ class Recorder:
             "refused_samples": self._refused_samples,
             "late": sum(tally.late for tally in tallies),
             "late_samples": self._late_samples,
+            "skipped": sum(tally.skipped for tally in tallies),
+            "skipped_samples": self._skipped_samples,
             **self._means(tallies),
             "staleness": staleness(self._delays),
             "bytes_up": sum(tally.bytes_up for tally in tallies),
@@ -151,6 +160,7 @@ class Recorder:
             "updates": tally.updates,
             "refused": tally.refused,
             "late": tally.late,
+            "skipped": tally.skipped,
             **self._means([tally]),
             "busy_seconds": tally.busy_seconds,
             "samples_per_second": ratio(tally.samples, elapsed),

@@ -12,7 +12,7 @@ from nnlo.errors import DataError
 ENDING = "_history.json"
 
 NUMBER = (int, float)
-RANK = dict.fromkeys(("samples", "updates", "refused", "late", "busy_seconds", "samples_per_second"), NUMBER)
+RANK = dict.fromkeys(("samples", "updates", "refused", "late", "skipped", "busy_seconds", "samples_per_second"), NUMBER)
 STALENESS = {"mean": NUMBER, "max": NUMBER, "histogram": [int]}
 POINT = {"epoch": NUMBER, "seconds": NUMBER, "samples": NUMBER}
 SHAPE: dict[str, Any] = {

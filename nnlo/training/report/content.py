@@ -77,6 +77,8 @@ def tiles(history: History) -> list[Tile]:
         found.append(Tile("Refused updates", text.count(refused), "they held values that were not finite"))
     if late:
         found.append(Tile("Late updates", text.count(late), "they came too late and were not applied"))
+    if skipped := sum(curve(history, "skipped", lambda entry: entry.get("skipped", 0)).known):
+        found.append(Tile("Skipped batches", text.count(skipped), "they could not be read"))
     if lost := history.get("lost"):
         who = ", ".join(f"rank {one.get('rank')} after {text.seconds(one.get('seconds'))}" for one in lost)
         found.append(Tile("Lost workers", text.count(len(lost)), who))

@@ -23,7 +23,7 @@ from nnlo.training.report import text
 LONG = 20
 """A table of more rows is folded."""
 
-REFUSED = ("refused", "late")
+REFUSED = ("refused", "late", "skipped")
 """Updates that were not applied: such columns are there where there were any."""
 
 SUMS = ("samples", "updates", *REFUSED, "busy_seconds", "bytes_up", "bytes_down")
