@@ -56,11 +56,11 @@ class MPIManager:
     of each process's load. model_accuracy, worker_accuracy: measure the centre on the training samples at the
     ends of epochs, and each worker on its share of them at the end. max_bad_updates: updates in a row that are inf or
     nan and end the job. on_worker_loss: "continue" or "stop"; min_workers: with fewer left the job stops.
-    on_bad_file: "stop" or "skip", for training samples that cannot be read. checkpoint: a
-    folder for checkpoints, one every `checkpoint_interval` epochs and, as "10m", every `checkpoint_every`; the last
-    `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the folder to go on from, or "auto".
-    record, replay: the file of what decided the run, to be written or to be followed. wait: "sleep" or "spin".
-    transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
+    on_bad_file: "stop" or "skip", for training samples that cannot be read; stall_timeout: seconds that a batch may
+    take, 0 for no limit. checkpoint: a folder for checkpoints, one every `checkpoint_interval` epochs and, as "10m",
+    every `checkpoint_every`; the last `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the
+    folder to go on from, or "auto". record, replay: the file of what decided the run, to be written or followed.
+    wait: "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
     arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
@@ -98,6 +98,7 @@ class MPIManager:
         on_worker_loss: str = "continue",
         min_workers: int = 1,
         on_bad_file: str = "stop",
+        stall_timeout: float = 1800.0,
         checkpoint: str | Path | None = None,
         checkpoint_interval: int = 5,
         checkpoint_every: str | None = None,
@@ -143,7 +144,12 @@ class MPIManager:
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,
-            survival=SurvivalArguments(on_worker_loss=on_worker_loss, min_workers=min_workers, on_bad_file=on_bad_file),
+            survival=SurvivalArguments(
+                on_worker_loss=on_worker_loss,
+                min_workers=min_workers,
+                on_bad_file=on_bad_file,
+                stall_timeout=stall_timeout,
+            ),
             checkpoints=CheckpointArguments(
                 checkpoint=folder(checkpoint),
                 checkpoint_interval=checkpoint_interval,

@@ -31,6 +31,7 @@ from nnlo.roles.relay import Relay
 from nnlo.roles.setup import Setup, prepare
 from nnlo.roles.sharing import Member
 from nnlo.roles.turns import turns_of
+from nnlo.roles.watchdog import Watchdog
 from nnlo.roles.worker import Worker
 from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
@@ -153,7 +154,11 @@ class Run:
     async def _work(self, transport: Transport, job: Job, setup: Setup, host: str) -> None:
         whose = {"rank": transport.id}
         LOG.info("begins on %s, torch threads: %d", host, torch.get_num_threads(), extra=whose)
-        await role_of(transport, job, setup).run()
+        in_company = not isinstance(self._manager.world, VirtualWorld)
+        watchdog = Watchdog(job.survival.stall_timeout if in_company else 0.0, f"rank {transport.id} on {host}")
+        watchdog.start()
+        await role_of(transport, job, replace(setup, watchdog=watchdog)).run()
+        watchdog.stop()
         if setup.team:
             setup.team.close()
         LOG.info("done", extra=whose)

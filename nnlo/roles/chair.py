@@ -14,6 +14,7 @@ from nnlo.roles.account import Account
 from nnlo.roles.chair_state import ChairState, load
 from nnlo.roles.checkpoints import Checkpoints
 from nnlo.roles.judge import Judge
+from nnlo.roles.losses import Losses
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
 from nnlo.roles.peer import REPORT_BYTES, REPORTS, snapshot_bytes, weights_start
@@ -43,6 +44,7 @@ class Chair:
         self._began = transport.clock()
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, self._samples)
+        self.losses = Losses(job.survival, history, self.seconds, transport.clock)
         self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         self.milestones = Milestones(transport, job, setup, self, self.recorder, callbacks, owner, history, self)
         self.milestones.snapshot.put(self.arena)
@@ -92,8 +94,10 @@ class Chair:
         """Wait for a message, and take in validations that end meanwhile."""
         while not self.channel.ready:
             began = self.transport.trace.now()
-            await self.transport.wait([self.channel, *self.milestones.sources()])
+            ready = await self.transport.wait([self.channel, *self.milestones.sources()], self.losses.deadline())
             self.transport.trace.add("idle", began)
+            if not ready:
+                self.losses.silence(self.workers)
             self.milestones.collect()
 
     def take(self, header: Header) -> None:

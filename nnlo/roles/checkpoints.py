@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from nnlo.comm.base import Task, Transport
-from nnlo.errors import DataError, PeerLost, Preempted
+from nnlo.errors import DataError, PeerLost, Preempted, TrainingError
 from nnlo.logs import LOG
+from nnlo.model.loading import describe
 from nnlo.roles.milestones import Milestones
 from nnlo.roles.parcels import Parcels
 from nnlo.roles.setup import Setup
@@ -150,6 +151,7 @@ class Checkpoints:
             self.tell("running")
             self._store.clean()
         except DataError as error:
+            draft.discard()
             LOG.error("%s; training goes on, and the checkpoint before this one stays", error)
         else:
             LOG.info("checkpoint %s: epoch %.4g", path, about["epoch"])
@@ -176,8 +178,16 @@ class Checkpoints:
 
 
 def states_of(callbacks: Sequence[Callback]) -> list[list[Any]]:
-    """The state of each, beside its class's name."""
-    return [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
+    """The state of each, beside its class's name. Raises TrainingError for one that no file can hold."""
+    states = []
+    for callback in callbacks:
+        name = type(callback).__name__
+        try:
+            packed(state := callback.state_dict())
+        except Exception as error:
+            raise TrainingError(f"callback {name}, state_dict: {describe(error)}") from error
+        states.append([name, state])
+    return states
 
 
 def put_back_states(callbacks: Sequence[Callback], states: Sequence[Sequence[Any]]) -> None:

@@ -58,6 +58,7 @@ class Computing:
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
         self._kept = up.buffers.clone()
+        self._watchdog = setup.watchdog
         self._skips = job.survival.on_bad_file == "skip"
         self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype), self._skips)
 
@@ -84,6 +85,7 @@ class Computing:
         first = self.prefetch.ranges[0]
         done = Work(first.epoch, first.first)
         while done.count < min(most, first.count):
+            self._watchdog.begin()
             if done.count and self._skips and (coming := await self.prefetch.peek()) and coming.fault:
                 break
             batch = await self.next()
@@ -98,6 +100,7 @@ class Computing:
             done.busy += self._transport.clock() - began
             self._transport.trace.add("compute", began, batch.samples)
             done.samples, done.count = done.samples + batch.samples, done.count + 1
+        self._watchdog.end()
         return done
 
     async def state_dict(self) -> dict[str, Any]:

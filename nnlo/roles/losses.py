@@ -1,20 +1,36 @@
-"""What it means for a job that a worker is lost."""
+"""What it means for a job that a worker is lost, or that nothing is heard of any."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nnlo.errors import PeerLost
+from nnlo.errors import PeerLost, TrainingError
 from nnlo.logs import LOG
 from nnlo.training.history import History
 from nnlo.training.survival import SurvivalArguments
 
+#: A worker that hangs ends itself after --stall-timeout; one that cannot is waited for so many times as long.
+PATIENCE = 2
+
 
 class Losses:
-    """Notes in the history's `lost` who is lost and when; `seconds` is the training clock."""
+    """Notes in the history's `lost` who is lost and when; `seconds` is the training clock, `clock` the transport's."""
 
-    def __init__(self, wanted: SurvivalArguments, history: History, seconds: Callable[[], float]) -> None:
-        self._wanted, self._history, self._seconds = wanted, history, seconds
+    def __init__(
+        self, wanted: SurvivalArguments, history: History, seconds: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
+        self._wanted, self._history, self._seconds, self._clock = wanted, history, seconds, clock
+
+    def deadline(self) -> float | None:
+        """Until when something is to be heard, on the transport's clock; None for no limit."""
+        timeout = self._wanted.stall_timeout
+        return self._clock() + PATIENCE * timeout if timeout else None
+
+    def silence(self, awaited: Sequence[int]) -> None:
+        """Nothing was. Raises TrainingError, which ends the job: who hangs could not take part in an orderly end."""
+        hosts, seconds = self._history["hosts"], PATIENCE * self._wanted.stall_timeout
+        who = ", ".join(f"rank {peer} on {hosts[peer]}" for peer in awaited)
+        raise TrainingError(f"nothing was heard of {who} for {seconds:g} s (twice --stall-timeout)")
 
     def note(self, workers: Sequence[int], lost: PeerLost, left: int, samples: int) -> str | None:
         """These workers are lost when the clock is at so many `samples`, and so many are left; why the job stops."""

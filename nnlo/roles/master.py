@@ -53,7 +53,7 @@ class Master:
         self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, samples)
-        self.losses = Losses(job.survival, history, self.seconds)
+        self.losses = Losses(job.survival, history, self.seconds, transport.clock)
         self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         centre = self.stepper.centre
         self.milestones = Milestones(
@@ -99,8 +99,10 @@ class Master:
         while self.links:
             began = self.transport.trace.now()
             listens = self.turns.of(self._heard, self.answers.parked)
-            ready = await self.transport.wait([*listens, *self.milestones.sources()])
+            ready = await self.transport.wait([*listens, *self.milestones.sources()], self.losses.deadline())
             self.transport.trace.add("idle", began)
+            if not ready:
+                self.losses.silence([peer for peer in self.links if peer not in self.answers.parked])
             for source in ready:
                 await self.handle(source)
         if not (self.finished or self.stopping):

@@ -20,6 +20,7 @@ from nnlo.roles.inspect import Sample
 from nnlo.roles.intake import Intake, Validation, training_intake, validation_intake
 from nnlo.roles.team import Team, form_crew, form_team
 from nnlo.roles.turns import Turns
+from nnlo.roles.watchdog import Watchdog
 from nnlo.training.checkpoint.contents import Restored
 from nnlo.training.job import Job
 from nnlo.training.seeds import Purpose, derived, seed_everything
@@ -34,6 +35,7 @@ class Setup:
     memory of the centre's weights, where all of the crew share it. `keeps`: whether states travel between rank 0 and
     the workers, for checkpoints; `restores`: whether training goes on from one, which is `restored` on rank 0.
     `signals`: those that tell the job to leave. `turns`: in which order rank 0 takes messages.
+    `watchdog`: what looks at this rank's own work.
     """
 
     module: nn.Module
@@ -49,6 +51,7 @@ class Setup:
     signals: Signals = field(default_factory=Signals)
     restored: Restored | None = None
     turns: Turns = field(default_factory=Turns)
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
 
 async def prepare(transport: Transport, job: Job) -> Setup:

@@ -15,6 +15,7 @@ import time
 
 from nnlo.logs import note_error
 
+STDERR = 2
 #: Looks at the work in the time that it may take.
 LOOKS = 8
 #: How much longer than that faulthandler waits.
@@ -22,7 +23,10 @@ LATER = 1.25
 
 
 class Watchdog:
-    """`seconds` that one piece of work may take, 0 for no limit; `name` of the rank. It looks between start and stop."""
+    """Looks, between start and stop, whether one piece of work takes more than `seconds`, 0 for no limit.
+
+    name: of the rank, in words.
+    """
 
     def __init__(self, seconds: float = 0.0, name: str = "") -> None:
         self._seconds, self._name = seconds, name
@@ -32,6 +36,7 @@ class Watchdog:
 
     def start(self) -> None:
         if self._seconds:
+            self._set_alarm()
             self._thread.start()
 
     def stop(self) -> None:
@@ -50,14 +55,17 @@ class Watchdog:
 
     def _look(self) -> None:
         while not self._over.wait(self._seconds / LOOKS):
-            faulthandler.dump_traceback_later(LATER * self._seconds, exit=True, file=sys.__stderr__)
+            self._set_alarm()
             since = self._since
             if since is not None and time.monotonic() - since > self._seconds:
                 self._give_up()
+
+    def _set_alarm(self) -> None:
+        faulthandler.dump_traceback_later(LATER * self._seconds, exit=True, file=STDERR)
 
     def _give_up(self) -> None:
         text = f"nnlo: {self._name} hangs: it has read or computed one batch for {self._seconds:g} s (--stall-timeout)"
         note_error(text)
         print(f"{text}; it ends, and this is where it was:", file=sys.stderr, flush=True)
-        faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+        faulthandler.dump_traceback(STDERR, all_threads=True)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from nnlo.errors import DataError
 
+#: What files are called that are being written; one that was killed leaves them.
+SCRATCH = ".nnlo-"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -18,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Where the body raises, or leaves the file empty, `path` stays as it was and nothing else is left. The folder is made
     if need be. Raises DataError where the file cannot be written.
     """
-    scratch = path.with_name(f".nnlo-{uuid.uuid4().hex}{path.suffix}")
+    scratch = path.with_name(f"{SCRATCH}{uuid.uuid4().hex}{path.suffix}")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ WATCHED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 class Signals:
     """A context in which the first of the signals is noted as `caught`, by its name; a second one has its own effect.
 
-    Outside of a process's main thread, where Python has no signals, nothing is noted.
+    One that is ignored stays so. Outside of a process's main thread, where Python has no signals, nothing is noted.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,15 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
+        self.caught = None
         if threading.current_thread() is threading.main_thread():
-            self._before = {one: signal.signal(one, self._note) for one in WATCHED}
+            watched = [one for one in WATCHED if signal.getsignal(one) is not signal.SIG_IGN]
+            self._before = {one: signal.signal(one, self._note) for one in watched}
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         for one, handler in self._before.items():
-            signal.signal(one, handler)
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)  # None: not Python's own
         self._before = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -21,6 +21,13 @@ class SurvivalArguments(Options):
         choices=lambda: LOSSES,
         metavar="WHAT",
     )
+    stall_timeout: float = option(
+        1800.0,
+        help="seconds that a worker may take for one batch; one that hangs for longer ends, and is a worker that died; "
+        "0 for no limit",
+        metavar="SECONDS",
+        at_least=0,
+    )
     on_bad_file: str = option(
         "stop",
         help="when training samples cannot be read, as a file is gone or broken: the job stops, or their batches are "

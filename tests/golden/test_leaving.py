@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from tests.jobs import Rows, Run, train_here
 SAMPLES, BATCH = 96, 8
 
 
-def one_hot(world: VirtualWorld, epochs: int = 1, batch: int = BATCH, **options: object) -> Run:
+def one_hot(
+    world: VirtualWorld, epochs: int = 1, batch: int = BATCH, manager: Mapping[str, Any] | None = None, **options: Any
+) -> Run:
     """One unit is taken off w[n] for each time that sample n is trained on in an asynchronous update of `batch`."""
     x = np.arange(SAMPLES, dtype="float64")[:, None]
     algo = Algo("sgd", lr=batch, loss="mae", metrics=(), **options)
     data = Rows(x, np.full((SAMPLES, 1), -1000.0), batch)
-    return train_here(world, data, algo, lambda: OneHot(SAMPLES), epochs=epochs)
+    return train_here(world, data, algo, lambda: OneHot(SAMPLES), epochs=epochs, **(manager or {}))
 
 
 def dying(*faults: tuple[int, int], size: int = 4) -> VirtualWorld:
@@ -182,3 +186,18 @@ def test_a_lost_rank_of_a_collective_ends_the_job(algo: dict[str, object], peer:
     data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
     with pytest.raises(PeerLost, match=f"rank {peer} is lost"):
         train_here(dying((peer, 2)), data, Algo(loss="mae", metrics=(), **algo), lambda: OneHot(SAMPLES), epochs=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"synchronous": True}])
+def test_one_that_hangs_and_cannot_end_itself_ends_the_job(options: dict[str, object]) -> None:
+    """Ten times as long as that, in virtual seconds."""
+    world = VirtualWorld(4, costs=Costs(compute=1e-3), faults=[Fault(2, 3, FaultKind.STALL, seconds=100.0)])
+    others = "" if not options else "rank 1 on .*, "
+    with pytest.raises(TrainingError, match=rf"nothing was heard of {others}rank 2 on .* for 20 s .twice --stall-time"):
+        one_hot(world, epochs=3, manager={"stall_timeout": 10.0}, **options)
+
+
+def test_a_collective_that_hangs_ends_the_job() -> None:
+    world = VirtualWorld(4, costs=Costs(compute=1e-3), faults=[Fault(2, 3, FaultKind.STALL, seconds=100.0)])
+    with pytest.raises(TrainingError, match=r"nothing was heard of rank 1 on .*, rank 2 on .*, rank 3 on .* for 20 s"):
+        one_hot(world, mode="allreduce", manager={"stall_timeout": 10.0})

@@ -104,3 +104,14 @@ def test_no_rank_outlives_its_launcher(mpi: str, tmp_path: Path) -> None:
         time.sleep(3)
         job.send_signal(signal.SIGKILL)
         job.finish(timeout=15)
+
+
+@pytest.mark.parametrize("how", ["sleep", "held"])
+def test_a_worker_that_hangs_ends_and_is_lost(how: str) -> None:
+    """The launcher's exit code is that of a rank that left with one, as faulthandler has it do."""
+    result = launch(4, [str(SCRIPT.with_name("stalling.py")), how], mpi="openmpi", flags=SURVIVES, timeout=60)
+    assert result.code == (how == "held"), result
+    assert result.stdout == "done [2] 512\n"
+    assert "rank 2 is lost" in result.stderr and "stalling.py" in result.stderr, "where it hung"
+    if how == "sleep":
+        assert "hangs: it has read or computed one batch for 1 s (--stall-timeout)" in result.stderr

@@ -32,6 +32,7 @@ def filled() -> dict:
     recorder.update(1, 10, (10.0, 6.0), 1, 0.5)
     recorder.step()
     recorder.refused(2, 7)
+    recorder.skipped(1, 3)
     recorder.late(2, 5, 0.25)
     clock.now = 14.0
     return recorder.close_epoch(1, 62, 0.125)
@@ -47,6 +48,8 @@ def test_an_epoch_adds_up() -> None:
         "refused_samples": 7,
         "late": 1,
         "late_samples": 5,
+        "skipped": 1,
+        "skipped_samples": 3,
         "loss": 1.0,
         "acc": 0.72,
         "staleness": {"mean": 1.0, "max": 2, "histogram": [1, 1, 1]},
@@ -60,6 +63,7 @@ def test_an_epoch_adds_up() -> None:
                 "updates": 2,
                 "refused": 0,
                 "late": 0,
+                "skipped": 1,
                 "loss": 1.5,
                 "acc": 0.55,
                 "busy_seconds": 1.0,
@@ -72,6 +76,7 @@ def test_an_epoch_adds_up() -> None:
                 "updates": 1,
                 "refused": 1,
                 "late": 1,
+                "skipped": 0,
                 "loss": 20 / 30,
                 "acc": 25 / 30,
                 "busy_seconds": 1.75,

@@ -20,12 +20,13 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.logs import LOG
-from nnlo.training.atomic import replacing, writing
+from nnlo.training.atomic import SCRATCH, discard, replacing
 from nnlo.training.checkpoint.parcel import Tree, unpacked
 from nnlo.training.strict_json import dumps
 
@@ -62,9 +63,7 @@ class Draft:
         def add() -> None:
             assert self._open is not None
             descriptor, name, digest, size = self._open
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            write_all(descriptor, data)
             digest.update(data)
             self._open = (descriptor, name, digest, size + len(data))
 
@@ -94,17 +93,18 @@ class Draft:
         self._attempt(drop)
 
     def finish(self, about: Mapping[str, Any], name: str) -> Path:
-        """Put all on the disk, under its `name`. Raises DataError; nothing is left then."""
+        """Put all on the disk, under its `name`. Raises DataError; nothing without a name is left then."""
         try:
             if self.fault is not None:
                 raise DataError(self.fault)
-            with writing(self._base / name):
-                self._write_manifest(about)
-                for file in (*self._files, MANIFEST):
-                    flush(self.folder / file)
-                flush(self.folder)
-                os.rename(self.folder, self._base / name)
-                flush(self._base)
+            self._write_manifest(about)
+            for file in (*self._files, MANIFEST):
+                flush(self.folder / file)
+            flush(self.folder)
+            os.rename(self.folder, self._base / name)
+            flush(self._base)
+        except OSError as error:
+            raise DataError(fault_of(self._base, error)) from error
         finally:
             self.discard()
         return self._base / name
@@ -115,15 +115,16 @@ class Draft:
         whole = {"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
         descriptor = os.open(self.folder / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            os.write(descriptor, json.dumps(whole).encode())
+            write_all(descriptor, json.dumps(whole).encode())
         finally:
             os.close(descriptor)
 
     def discard(self) -> None:
         """Leave nothing of what has no name yet."""
         if self._open is not None:
-            os.close(self._open[0])
-            self._open = None
+            descriptor, self._open = self._open[0], None
+            with suppress(OSError):  # of what a full disk refused, which has been told
+                os.close(descriptor)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _attempt(self, work: Any) -> None:
@@ -132,7 +133,7 @@ class Draft:
         try:
             work()
         except OSError as error:
-            self.fault = f"{self._base}: cannot write a checkpoint ({error.strerror or error})"
+            self.fault = fault_of(self._base, error)
 
 
 class Store:
@@ -162,6 +163,8 @@ class Store:
             raise OptionsError(f"--checkpoint {self.base}: {said}") from None
         for left in self.base.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
+        for left in self.base.glob(f"{SCRATCH}*"):
+            discard(left)
 
     def following(self) -> str:
         """The name of the next one."""
@@ -244,8 +247,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{path}: damaged: it is not as it was written") from None
-    if content.get("format") != FORMAT:
-        raise DataError(f"{folder}: a checkpoint of another version ({content.get('format')}): use the nnlo of its run")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{folder}: a checkpoint of another version: use the nnlo of its run")
     return content
 
 
@@ -276,6 +279,17 @@ def whole(folder: Path) -> Saved:
     saved = Saved(folder)
     saved.check()
     return saved
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """The system may take a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def fault_of(base: Path, error: OSError) -> str:
+    return f"--checkpoint {base}: cannot write there ({error.strerror or error})"
 
 
 def flush(path: Path) -> None:
