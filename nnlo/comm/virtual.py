@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
@@ -82,6 +83,7 @@ class Process:
     waiting: Effect[Any] | None = None
     result: Any = None
     steps: int = 0
+    alarm: float = math.inf
     alive: bool = True
 
     def __post_init__(self) -> None:
@@ -204,7 +206,23 @@ class VirtualWorld(World):
             if effect.ready():
                 self.at(self.now(), partial(self._wake, process, effect))
             elif effect.deadline is not None:
-                self.at(max(self.now(), effect.deadline), partial(self._wake, process, effect))
+                self._set_alarm(process, effect.deadline)
+
+    def _set_alarm(self, process: Process, deadline: float) -> None:
+        """One for each rank: most waits end long before their deadlines, and the next one has another."""
+        if deadline < process.alarm:
+            process.alarm = deadline
+            self.at(max(self.now(), deadline), partial(self._ring, process))
+
+    def _ring(self, process: Process) -> None:
+        process.alarm = math.inf
+        wait = process.waiting
+        if not isinstance(wait, Wait) or wait.deadline is None:
+            return
+        if wait.deadline <= self.now():
+            self._wake(process, wait)
+        else:
+            self._set_alarm(process, wait.deadline)
 
     def _wake(self, process: Process, wait: Wait) -> None:
         """End that wait, unless it has ended already."""
