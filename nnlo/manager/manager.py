@@ -174,6 +174,7 @@ class MPIManager:
         self.callbacks = Callbacks([*callbacks, *rules]).callbacks
         self.rules = [f"{rule.flag} {rule}" for rule in rules]
         self.signals = Signals()
+        self.restored = False  # whether the training goes on from a checkpoint
         wanted = Wanted(save_model, report, timeline, checked_formats(export))
         wanted.check_folder(output)
         self.overwrite, self.verbose = overwrite, verbose

@@ -233,6 +233,7 @@ class Leading:
         crew = self._setup.crew or transport
         master = ROLES[job.algorithm.pattern].rank_zero(crew, job, self._setup, callbacks, manager, history)
         manager.model = master.milestones.snapshot.module
+        manager.restored = self._setup.restored is not None
         callbacks.on_train_begin({})
         done = self._continue()
         callbacks.on_epoch_begin(done, {})
@@ -251,6 +252,7 @@ class Leading:
         if restored is None:
             return 0
         put_back_states(manager.callbacks, restored.record["callbacks"])
+        Callbacks([one for one in manager.callbacks if one.retells]).retell(restored.history)
         if restored.record["stopping"] and not restored.saved.about["over"]:
             manager.stop(restored.record["stop"])
         return restored.epochs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,6 +25,9 @@ class Callback:
     """
 
     manager: Any = None
+    #: Whether on_test_end and on_epoch_end are called once more for what was before, where training goes on from a
+    #: checkpoint: for who writes all of a run into a file.
+    retells = False
 
     def check(self, measured: Collection[str]) -> None:
         """Before training: raise OptionsError for what cannot work. `measured` are the figures that entries hold,
@@ -111,6 +114,16 @@ class Callbacks:
         with ExitStack() as stack:
             for callback in reversed(self.callbacks):
                 stack.callback(guarded(callback, "close"))
+
+    def retell(self, history: Mapping[str, Any]) -> None:
+        """Call on_test_end and on_epoch_end for all that a history holds, in the order in which it came."""
+        points = [(entry["samples"], 0, entry) for entry in history["validations"]]
+        points += [(entry["samples"], 1, entry) for entry in history["epochs"]]
+        for _, ends, entry in sorted(points, key=lambda point: point[:2]):
+            if ends:
+                self.on_epoch_end(entry["epoch"] - 1, entry)
+            else:
+                self.on_test_end(entry)
 
     def on_train_begin(self, logs: Logs) -> None:
         for hook in self._train_begin:

@@ -43,6 +43,7 @@ class LineFile(OutputCallback):
     """
 
     ending: ClassVar[str]
+    retells = True
 
     def __init__(self, filename: str | os.PathLike[str] | None = None) -> None:
         self.filename = filename

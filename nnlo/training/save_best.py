@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 from nnlo.logs import LOG
 from nnlo.training.atomic import writing
@@ -34,11 +35,21 @@ class SaveBest(OutputCallback):
         self.weights = WeightFiles(self.named("best.safetensors"), self.named("best.pt"))
 
     def on_train_begin(self, logs: Logs) -> None:
-        """An earlier run's files go, so that none can be taken for this run's."""
+        """An earlier run's files go, so that none can be taken for this run's; those of one that goes on stay."""
         self.best = self.epoch = math.nan
+        if self.manager.restored:
+            return
         for path in self.weights:
             with writing(path):
                 path.unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What was the best counts where its files are there."""
+        if all(path.exists() for path in self.weights):
+            self.best, self.epoch = state["best"], state["epoch"]
 
     def on_test_end(self, logs: Logs) -> None:
         if self._monitor.validated:

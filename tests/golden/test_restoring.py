@@ -81,7 +81,7 @@ def test_after_every_step_it_goes_on_bit_for_bit(what: str, tmp_path: Path) -> N
     assert same_bits(whole.state, plain.state), "a checkpoint changed the training"
     kept = kept_in(tmp_path)
     epochs = []
-    for folder in kept[:-1]:
+    for folder in kept[:-1] if len(kept) < 15 else kept[:-1:2]:
         again = learn(size, algo_of(options), restore=folder, **more)
         assert same_bits(again.state, plain.state), f"not the same after {folder}"
         assert same_figures(again.history, plain.history)
@@ -117,7 +117,7 @@ def once(size: int, epochs: int, faults: Sequence[Fault] = (), seed: int = 0, **
     return train_here(world, data, algo, lambda: OneHot(ONE_HOT), epochs=epochs, **options)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("masters", [1, 3])
 @pytest.mark.parametrize("after", [2, 3, 6])
 def test_with_other_numbers_of_workers_each_sample_counts_once(

@@ -132,3 +132,31 @@ def test_a_damaged_checkpoint_is_left_for_the_one_before(
     assert "cp/000002/master.safetensors: damaged" in said and "restoring cp/000001, the one before" in said
     shutil.rmtree("cp/000001")
     assert "damaged: it is not as it was written, and cp has no other" in refused("--restore", "cp")
+
+
+def test_what_callbacks_write_is_of_the_whole_run() -> None:
+    whole = ["--csv", "--jsonl", "--save-best", "val_loss", "--val-data", "val.list", "--validate-every", "4"]
+    run_driver(*EPOCHS, *whole)
+    csv, jsonl = (Path(f"mlp_t_metrics.{ending}").read_text() for ending in ("csv", "jsonl"))
+    best = Path("mlp_t_best.safetensors").read_bytes()
+    run_driver("--epochs", "2", "--seed", "3", *whole, "--checkpoint", "cp")
+    run_driver(*EPOCHS, *whole, "--restore", "cp")
+    again = [json.loads(line) for line in Path("mlp_t_metrics.jsonl").read_text().splitlines()]
+    assert [(one["event"], one["epoch"], one["val_loss"]) for one in again] == [
+        (one["event"], one["epoch"], one["val_loss"]) for one in map(json.loads, jsonl.splitlines())
+    ]
+    epochs = [line.split(",")[0] for line in Path("mlp_t_metrics.csv").read_text().splitlines()]
+    assert epochs == [line.split(",")[0] for line in csv.splitlines()] == ["epoch", "1", "2", "3", "4"]
+    assert Path("mlp_t_best.safetensors").read_bytes() == best
+
+
+def test_the_best_of_before_stays_the_best_one() -> None:
+    """The rate is such that the second epoch spoils what the first one learned."""
+    best = ["--optimizer", "sgd", "--lr", "0.5", "--val-data", "val.list", "--save-best", "val_loss"]
+    run_driver("--epochs", "1", *best, "--checkpoint", "cp")
+    kept_weights = Path("mlp_t_best.safetensors").read_bytes()
+    history = run_driver("--epochs", "2", *best, "--lr", "50", "--restore", "cp")
+    assert (
+        history["epochs"][1]["val_loss"] is None or history["epochs"][1]["val_loss"] > history["epochs"][0]["val_loss"]
+    )
+    assert Path("mlp_t_best.safetensors").read_bytes() == kept_weights

@@ -78,7 +78,7 @@ def begun(folder: Path, *asked: str, overwrite: bool = False) -> SaveBest:
     """The callback at the beginning of a training."""
     best = SaveBest(*asked)
     outputs = OutputFiles(folder, "m", "t", overwrite)
-    best.manager = SimpleNamespace(files=outputs, overwrite=overwrite, model=nn.Linear(1, 1))
+    best.manager = SimpleNamespace(restored=False, files=outputs, overwrite=overwrite, model=nn.Linear(1, 1))
     best.check(MEASURED)
     best.on_train_begin({})
     return best
@@ -136,7 +136,9 @@ def test_an_unknown_direction_is_refused_at_once() -> None:
 
 def test_a_figure_of_ones_own_with_a_direction(tmp_path: Path) -> None:
     best = SaveBest("speed", "max")
-    best.manager = SimpleNamespace(files=OutputFiles(tmp_path, "m", "t"), overwrite=False, model=nn.Linear(1, 1))
+    best.manager = SimpleNamespace(
+        restored=False, files=OutputFiles(tmp_path, "m", "t"), overwrite=False, model=nn.Linear(1, 1)
+    )
     best.check(["loss", "speed"])
     best.on_train_begin({})
     best.on_epoch_end(0, {"speed": 2.0, "epoch": 1})
@@ -145,6 +147,6 @@ def test_a_figure_of_ones_own_with_a_direction(tmp_path: Path) -> None:
 
 def test_it_needs_an_output_folder() -> None:
     best = SaveBest()
-    best.manager = SimpleNamespace(files=None)
+    best.manager = SimpleNamespace(restored=False, files=None)
     with pytest.raises(OptionsError, match=r"^SaveBest has no place for its files: give the manager an output folder"):
         best.check(MEASURED)

@@ -23,6 +23,8 @@ class TensorBoard(OutputCallback):
     Needs the package tensorboard.
     """
 
+    retells = True
+
     def __init__(self, log_dir: str | os.PathLike[str] = "runs") -> None:
         self.log_dir = self.path = Path(log_dir)
         self._writer: Any = None
