@@ -22,7 +22,7 @@ NAMES = {signal.SIGUSR1: "SIGUSR1", signal.SIGTERM: "SIGTERM", signal.SIGINT: "S
 
 
 def begin(body: Callable[[], object]) -> int:
-    """A child that leaves with 0 after `body`, with 1 where that fails; whoever started the tests, it ignores nothing."""
+    """A child that leaves with 0 after `body`, with 1 where that fails; it ignores nothing, whoever started it."""
     child = os.fork()
     if child == 0:
         code = 1
