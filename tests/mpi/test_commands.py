@@ -69,15 +69,15 @@ def check_weights(folder: Path) -> None:
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"no MNIST in {MNIST}: name its folder in NNLO_TEST_MNIST")
 @pytest.mark.timeout(300)
-def test_mnist_in_three_epochs(tmp_path: Path) -> None:
+def test_mnist_in_one_epoch(tmp_path: Path) -> None:
     env = {"NNLO_DATA": str(tmp_path / "data")}
     made = launch(1, ["GetData", "mnist", "--source", str(MNIST)], mpi="mpich", timeout=100, env=env)
     assert made.code == 0, made
-    flags = ["--epochs", "3", "--loss", "categorical_crossentropy", "--output", str(tmp_path / "out")]
+    flags = ["--epochs", "1", "--loss", "categorical_crossentropy", "--output", str(tmp_path / "out")]
     command = ["TrainingDriver", "--model", "mnist", *flags]
     history = trained(launch(3, command, mpi="mpich", timeout=180, env=env), tmp_path / "out")
     assert history["train_samples"] == 60_000
-    assert history["epochs"][-1]["val_acc"] >= 0.98
+    assert history["epochs"][-1]["val_acc"] >= 0.95
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
