@@ -147,10 +147,12 @@ class Chair:
         self._figures = json.loads(self.arena.storage[self._nbytes : header.nbytes].numpy().tobytes())
         due = self.milestones.due(self.clock, self.batches, self.finished)
         stop = bool(self.failure) or (due and await self.milestones.reach(self.clock, self.batches, self.finished))
-        leaves = self._asked == SIGNALLED or self._signals.caught is not None
-        saves = self.failure is None and self.checkpoints.due(stop or self.finished, leaves)
-        self.over = stop or self.finished or (saves and leaves)
-        kind, flags = Kind.STOP if stop or (saves and leaves) else Kind.REPLY, Flag.SAVE if saves else Flag.NONE
+        over = stop or self.finished
+        told = self._asked == SIGNALLED or self._signals.caught is not None
+        saves = self.failure is None and self.checkpoints.due(over, told)
+        leaves = saves and told and not over
+        self.over = over or leaves
+        kind, flags = Kind.STOP if stop or leaves else Kind.REPLY, Flag.SAVE if saves else Flag.NONE
         self.channel.send(Header(kind, flags), self.transport.storage(HEADER_BYTES))
         if self.keeping and saves:
             await self.keeping.save(self._signals.caught or "a signal" if leaves else None)

@@ -53,7 +53,7 @@ class Saving:
         await master.checkpoints.begin(master.clock, master.finished, master.stopping or master.finished)
         await master.checkpoints.collect([(self._numbers[peer], self._parcels[peer]) for peer in master.links])
         master.checkpoints.close(self.state_dict())
-        if self.signalled:
+        if self.signalled and not (master.stopping or master.finished):
             await master.checkpoints.written()
             master.preempt(self._setup.signals.caught or "a signal", master.checkpoints.last)
         self.end()

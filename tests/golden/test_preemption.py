@@ -10,7 +10,7 @@ import pytest
 
 from nnlo import Callback
 from nnlo.errors import Finished, Preempted
-from tests.golden.test_restoring import EPOCHS, EXACT, algo_of, kept_in, learn, same_figures
+from tests.golden.test_restoring import EPOCHS, EXACT, SAMPLES, algo_of, kept_in, learn, same_figures
 from tests.jobs import same_bits
 
 
@@ -40,6 +40,14 @@ def test_it_leaves_at_the_next_step_and_goes_on_bit_for_bit(what: str, samples: 
     assert same_bits(again.state, plain.state)
     assert same_figures(again.history, plain.history)
     assert samples <= again.history["restored"][0]["samples"] <= samples + 104
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize("what", ["one worker", "synchronous", "allreduce"])
+def test_one_that_is_told_at_its_end_is_done(what: str, tmp_path: Path) -> None:
+    size, options = EXACT[what]
+    run = learn(size, algo_of(options), checkpoint=tmp_path, callbacks=[Told(EPOCHS * SAMPLES)])
+    assert run.history["outcome"] == "done"
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "done"
 
 
