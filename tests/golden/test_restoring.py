@@ -81,7 +81,7 @@ def test_after_every_step_it_goes_on_bit_for_bit(what: str, tmp_path: Path) -> N
     assert same_bits(whole.state, plain.state), "a checkpoint changed the training"
     kept = kept_in(tmp_path)
     epochs = []
-    for folder in kept[:-1] if len(kept) < 15 else kept[:-1:2]:
+    for folder in kept[:-1] if len(kept) < 10 else kept[:-1:3]:
         again = learn(size, algo_of(options), restore=folder, **more)
         assert same_bits(again.state, plain.state), f"not the same after {folder}"
         assert same_figures(again.history, plain.history)
