@@ -8,6 +8,7 @@ from logging import ERROR, INFO
 
 from nnlo.logs import LOG
 from nnlo.model.loading import describe
+from nnlo.roles.checkpoints import Checkpoints
 from nnlo.training.files import OutputFiles
 from nnlo.training.history import PREEMPTED, History
 
@@ -26,6 +27,16 @@ def accounted(files: OutputFiles | None, history: History, seconds: Callable[[],
         history.setdefault("stop_reason", None)
         history["outcome"] = f"failed: {describe(cause)}"
         write_account(files, history)
+        raise
+
+
+@contextmanager
+def told_of(checkpoints: Checkpoints) -> Iterator[None]:
+    """Whatever is raised inside is said in the folder of checkpoints as well."""
+    try:
+        yield
+    except BaseException:
+        checkpoints.tell("failed", 1)
         raise
 
 

@@ -16,12 +16,12 @@ from nnlo.comm.base import Transport
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.lists import file_list
-from nnlo.errors import DataError, Finished
+from nnlo.errors import DataError, Finished, OptionsError
 from nnlo.logs import LOG
-from nnlo.manager.account import accounted, write_account
+from nnlo.manager.account import accounted, told_of, write_account
 from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
-from nnlo.roles.checkpoints import put_back_states
+from nnlo.roles.checkpoints import best_of, put_back_states
 from nnlo.roles.evaluation import evaluated
 from nnlo.roles.exporting import tried_exports
 from nnlo.roles.measuring import measured
@@ -37,7 +37,7 @@ from nnlo.threads import Place, about_binding, own_place, set_threads
 from nnlo.topology import Role
 from nnlo.training.callbacks import Callbacks
 from nnlo.training.checkpoint.contents import Restored, fingerprint
-from nnlo.training.checkpoint.store import Store
+from nnlo.training.checkpoint.store import Saved, Store
 from nnlo.training.export import Exports
 from nnlo.training.history import History, begin_history, named, outcome
 from nnlo.training.job import Job
@@ -73,7 +73,7 @@ class Run:
         manager = self._manager
         manager.observation.begin(transport)
         places = await share(transport, own_place())
-        await on_master(transport, manager.files.check if manager.files else lambda: None)
+        await on_master(transport, self._check_files)
         with CachedFiles(await everywhere(transport, self._job)) as cached:
             job = await cached.copied(transport, places)
             setup = await prepare(transport, job)
@@ -94,6 +94,14 @@ class Run:
                 setup.turns.close()
                 Callbacks(manager.callbacks).close()
 
+    def _check_files(self) -> None:
+        """Those of a run that goes on from a checkpoint are its own."""
+        manager, source = self._manager, self._manager.job.checkpoints.source
+        manager.overwrite |= source is not None and (Saved.is_at(source) or bool(Store(source).names()))
+        if manager.files:
+            manager.files.overwrite = manager.overwrite
+            manager.files.check()
+
     def _job(self) -> Job:
         """The job with the files that its lists name, as this rank reads them."""
         manager = self._manager
@@ -112,7 +120,7 @@ class Run:
         """With the checkpoint to go on from, if one is asked for and there. Raises the same error on every rank."""
         base, restored, restores = job.checkpoints.checkpoint, None, False
         if base is not None:
-            await on_master(transport, Store(base).open)
+            await on_master(transport, partial(opened, base, job.checkpoints.source, self._manager.overwrite))
         if job.checkpoints.source is not None:
             restored = await on_master(transport, partial(self._restored, job, setup, job.checkpoints.source))
             restores = (await share(transport, restored is not None))[0]
@@ -146,6 +154,7 @@ class Run:
         callbacks = Callbacks(self._manager.callbacks)
         callbacks.set_manager(self._manager)
         callbacks.check([*names, *validated])
+        best_of(self._manager.job.checkpoints, self._manager.job, setup)
 
     def _exports(self, job: Job, setup: Setup) -> Exports | None:
         files = self._manager.files
@@ -157,8 +166,10 @@ class Run:
         in_company = not isinstance(self._manager.world, VirtualWorld)
         watchdog = Watchdog(job.survival.stall_timeout if in_company else 0.0, f"rank {transport.id} on {host}")
         watchdog.start()
-        await role_of(transport, job, replace(setup, watchdog=watchdog)).run()
-        watchdog.stop()
+        try:
+            await role_of(transport, job, replace(setup, watchdog=watchdog)).run()
+        finally:
+            watchdog.stop()
         if setup.team:
             setup.team.close()
         LOG.info("done", extra=whose)
@@ -200,6 +211,16 @@ class Run:
         )
 
 
+def opened(base: Path, source: Path | None, overwrite: bool) -> None:
+    """Make the folder of checkpoints. Raises OptionsError where there are some that this run does not go on from."""
+    store = Store(base)
+    store.open()
+    if store.names() and source not in (base, *(base / name for name in store.names())):
+        if not overwrite:
+            raise OptionsError(f"--checkpoint {base}: there are checkpoints: give --restore auto, or --overwrite")
+        store.clear()
+
+
 def role_of(transport: Transport, job: Job, setup: Setup) -> Worker | Peer | Relay | Member:
     """What this rank does, other than rank 0."""
     if setup.crew is None:
@@ -239,7 +260,7 @@ class Leading:
         callbacks.on_epoch_begin(done, {})
         if manager.files is not None:
             manager.files.written = ()
-        with accounted(manager.files, history, master.seconds):
+        with accounted(manager.files, history, master.seconds), told_of(master.checkpoints):
             await master.run()
             unwritten = await self._finish(master, callbacks, history)
         log.wrote(manager.files.written if manager.files else ())

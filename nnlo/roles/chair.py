@@ -44,7 +44,7 @@ class Chair:
         self._began = transport.clock()
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, self._samples)
-        self.losses = Losses(job.survival, history, self.seconds, transport.clock)
+        self.losses = Losses(job, history, self.seconds, transport.clock)
         self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         self.milestones = Milestones(transport, job, setup, self, self.recorder, callbacks, owner, history, self)
         self.milestones.snapshot.put(self.arena)

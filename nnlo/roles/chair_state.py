@@ -11,7 +11,7 @@ from nnlo.roles.parcels import Parcels
 from nnlo.roles.peer import NOTICES
 from nnlo.roles.peer_state import dealt_again
 from nnlo.roles.setup import Setup
-from nnlo.training.checkpoint.contents import Restored
+from nnlo.training.checkpoint.contents import Restored, worker_file
 from nnlo.training.checkpoint.parcel import Tree, packed, unpacked
 from nnlo.training.seeds import random_state, set_random_state
 
@@ -40,7 +40,7 @@ class ChairState:
         chair = self._chair
         self._noticed = False
         await chair.checkpoints.begin(chair.clock, chair.finished, chair.over)
-        await chair.checkpoints.collect(list(self._parcels.items()))
+        await chair.checkpoints.collect(list(self._parcels.items()), all_of_them=True)
         chair.checkpoints.close(state_dict(chair))
         if signal:
             await chair.checkpoints.written()
@@ -81,6 +81,9 @@ def state_dict(chair: Chair) -> Tree:
 def load(chair: Chair, restored: Restored) -> None:
     """Go on from there, before the first weights are handed out."""
     tree, arena = restored.master, chair.arena
+    missing = [n for n in range(1, tree["workers"] + 1) if worker_file(n) not in restored.saved.about["files"]]
+    if missing:
+        raise KeyError(worker_file(missing[0]))
     for name in ("vector", "buffers", "counters"):
         getattr(arena, name).copy_(tree[name])
     chair.clock, chair.batches, chair.steps = tree["clock"], tree["batches"], tree["steps"]

@@ -20,12 +20,13 @@ from nnlo.roles.milestones import Milestones
 from nnlo.roles.parcels import Parcels
 from nnlo.roles.setup import Setup
 from nnlo.training.callbacks import Callback
+from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.checkpoint.contents import MASTER, RECORD, fingerprint, worker_file
 from nnlo.training.checkpoint.parcel import Tree, packed
 from nnlo.training.checkpoint.store import Draft, Store
 from nnlo.training.history import History
 from nnlo.training.job import Job
-from nnlo.training.measured import monitor_of
+from nnlo.training.measured import Monitor, monitor_of
 from nnlo.version import __version__
 
 FLAG = "--keep-best"
@@ -43,15 +44,20 @@ class Checkpoints:
         self._owner, self._history, self._seconds = owner, history, seconds
         self._store = Store(wanted.checkpoint, wanted.keep) if wanted.checkpoint else None
         self._interval, self._every = wanted.checkpoint_interval, wanted.seconds
-        self._epochs, self._at = milestones.marks.epochs_closed, seconds()
+        self._epochs, self._at = 0, seconds()
+        if setup.restored:
+            before = setup.restored.master
+            self._epochs, self._at = before["marks"]["epochs_closed"], before["seconds"]
         self._draft: Draft | None = None
         self._about: dict[str, Any] = {}
+        self._at_end = False  # whether an epoch has ended since the checkpoint before
         self._task: Task[None] | None = None
         self.best = math.nan
-        self.last: str | None = None
+        self.last = next(reversed(self._store.names()), None) if self._store else None
         milestones.settled = self._finish
-        names = [*job.metric_names, *(f"val_{name}" for name in job.metric_names if setup.validation)]
-        self._monitor = monitor_of(*two(wanted.keep_best), names, FLAG) if wanted.keep_best else None
+        self._monitor = best_of(wanted, job, setup)
+        if self._monitor and setup.restored and setup.restored.record["keep_best"] == self._monitor.name:
+            self.best = setup.restored.record["best"]
 
     # When.
 
@@ -75,7 +81,8 @@ class Checkpoints:
             await self._milestones.settle()
         await self._done()
         assert self._store is not None
-        self._epochs, self._at = self._milestones.marks.epochs_closed, self._seconds()
+        closed = self._milestones.marks.epochs_closed
+        self._at_end, self._epochs, self._at = closed > self._epochs, closed, self._seconds()
         self._draft = self._store.draft()
         self._about = {
             "nnlo": __version__,
@@ -87,8 +94,11 @@ class Checkpoints:
             "job": fingerprint(self._job, self._setup.layout, self._setup.intake.samples, self._setup.intake.grain),
         }
 
-    async def collect(self, numbered: Sequence[tuple[int, Parcels]]) -> None:
-        """What these workers show, each under its number; one who dies meanwhile is left out."""
+    async def collect(self, numbered: Sequence[tuple[int, Parcels]], all_of_them: bool = False) -> None:
+        """What these workers show, each under its number; one who dies meanwhile is left out.
+
+        all_of_them: without one of them there is no checkpoint. Raises PeerLost then.
+        """
         assert self._draft is not None
         for number, parcels in numbered:
             self._draft.begin(worker_file(number))
@@ -96,6 +106,9 @@ class Checkpoints:
                 await parcels.receive(self._draft.add)
             except PeerLost:
                 self._draft.drop(worker_file(number))
+                if all_of_them:
+                    self._draft.discard()
+                    raise
             else:
                 self._draft.end()
 
@@ -128,11 +141,12 @@ class Checkpoints:
             "stop": self._owner.stop_reason if self._owner.stop_training else None,
             "stopping": bool(self._owner.stop_training),
             "best": self.best,
+            "keep_best": self._monitor and self._monitor.name,
         }
 
     def _is_best(self) -> bool:
         """Whether the last epoch that ended was the best one, where that is looked at."""
-        if self._monitor is None or not self._history["epochs"]:
+        if self._monitor is None or not self._at_end:
             return False
         value = self._history["epochs"][-1].get(self._monitor.name, math.nan)
         better = self._monitor.better(value, self.best)
@@ -205,6 +219,14 @@ def preempted(signal: str, checkpoint: str | None) -> Preempted:
     if checkpoint is None:
         return Preempted(f"stopped by {signal}, and no checkpoint could be written")
     return Preempted(f"stopped by {signal} after checkpoint {checkpoint}: --restore auto goes on from there")
+
+
+def best_of(wanted: CheckpointArguments, job: Job, setup: Setup) -> Monitor | None:
+    """The figure by which the best one is kept, None for none. Raises OptionsError for what is not measured."""
+    if not wanted.keep_best:
+        return None
+    names = [*job.metric_names, *(f"val_{name}" for name in job.metric_names if setup.validation)]
+    return monitor_of(*two(wanted.keep_best), names, FLAG)
 
 
 def two(asked: Sequence[str]) -> tuple[str, str | None]:

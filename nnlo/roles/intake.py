@@ -156,7 +156,9 @@ def of_all(data: Data, job: Job) -> Data:
 
 def refusal(job: Job, data: Data) -> OptionsError | None:
     """Complains of options that a user's own generator does not read."""
-    for flag, given in (("--train-split", job.train_split is not None), ("--preload-data", data.preloading > 0)):
+    skips = job.survival.on_bad_file == "skip"
+    asked = {"--train-split": job.train_split is not None, "--preload-data": data.preloading > 0}
+    for flag, given in (asked | {"--on-bad-file skip": skips}).items():
         if given:
             what = f"generate_data() of {type(data).__name__} makes its own batches"
             return OptionsError(f"{flag} is not for it: {what}: drop it, or override load_data() instead")

@@ -53,7 +53,7 @@ class Master:
         self._began, self._samples = transport.clock(), samples
         self.recorder = Recorder(job.metric_names, self.seconds)
         self.account = Account(self.recorder, callbacks, samples)
-        self.losses = Losses(job.survival, history, self.seconds, transport.clock)
+        self.losses = Losses(job, history, self.seconds, transport.clock)
         self.judge = Judge(self.recorder, job.max_bad_updates, job.algorithm.rate_flag)
         centre = self.stepper.centre
         self.milestones = Milestones(
@@ -147,6 +147,8 @@ class Master:
 
     def hear(self, peer: int, header: Header) -> None:
         """Take in what a worker sent."""
+        if header.flags & Flag.SIGNALLED:
+            self.saving.signalled = True
         if peer in self.pending:
             self.links[peer].settle(peer)
             self.afterwards[peer] = header
@@ -170,8 +172,6 @@ class Master:
             raise ProtocolError(f"the master got {header.kind.name} from rank {peer}")
 
     def take_update(self, peer: int, header: Header) -> None:
-        if header.flags & Flag.SIGNALLED:
-            self.saving.signalled = True
         if header.count:
             self.dealer.done(peer, Range(header.epoch, header.first, header.count))
         if header.flags & Flag.EXHAUSTED:
@@ -260,7 +260,6 @@ class Master:
     def fail(self, reason: str) -> None:
         """Stop, with an error for every rank."""
         self.failure, self.stopping = TrainingError(reason), True
-        self.saving.end()
 
     def preempt(self, signal: str, checkpoint: str | None) -> None:
         """Leave, since the job was told to."""

@@ -55,6 +55,7 @@ class Relay:
         self.awaited, self.stopped = set(self.workers), set[int]()
         self.more_to_come = False
         self.sending: Send | None = None
+        self.signals = setup.signals
 
     async def run(self) -> None:
         """Until every worker has left, and the head has been told."""
@@ -101,6 +102,8 @@ class Relay:
         if self.sending or not self.held or (self.algorithm.synchronous and (self.awaited or self.more_to_come)):
             return
         headers = self.chosen()
+        if self.signals.caught:
+            headers = {worker: replace(one, flags=one.flags | Flag.SIGNALLED) for worker, one in headers.items()}
         updates = [worker for worker, header in headers.items() if brings(header)]
         if updates:
             self.combine(updates, headers)

@@ -6,8 +6,10 @@ in, sends its state and waits. Once all have, the centre, what is dealt and all 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from nnlo.errors import PeerLost
 from nnlo.roles.parcels import Parcels
 from nnlo.roles.setup import Setup
 from nnlo.training.checkpoint.contents import Restored
@@ -48,7 +50,10 @@ class Saving:
     async def complete(self) -> None:
         """Take what all have shown, and let them go on."""
         master = self._master
-        if not self.under_way or master.pending or self.quiet != set(master.links):
+        if not (self.under_way and master.links) or master.pending or self.quiet != set(master.links):
+            return
+        if master.failure:
+            await self.drop()
             return
         await master.checkpoints.begin(master.clock, master.finished, master.stopping or master.finished)
         await master.checkpoints.collect([(self._numbers[peer], self._parcels[peer]) for peer in master.links])
@@ -56,6 +61,13 @@ class Saving:
         if self.signalled and not (master.stopping or master.finished):
             await master.checkpoints.written()
             master.preempt(self._setup.signals.caught or "a signal", master.checkpoints.last)
+        self.end()
+
+    async def drop(self) -> None:
+        """The job fails: take what is shown, so that nobody is stuck with it, and keep nothing."""
+        for peer in self._master.links:
+            with suppress(PeerLost):
+                await self._parcels[peer].receive(lambda piece: None)
         self.end()
 
     def end(self) -> None:

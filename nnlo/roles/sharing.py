@@ -46,7 +46,8 @@ class Sharing(Computing):
         self._team: Team = setup.team
         self._counters, self._buffers = torch.zeros_like(up.counters), up.buffers
         self._opening = torch.zeros(HEADER_BYTES + self._counters.nbytes, dtype=torch.uint8)
-        self._tally = torch.zeros(1 + len(sums), dtype=torch.float64)
+        self._tally = torch.zeros(2 + len(sums), dtype=torch.float64)  # rows, sums, ranks that are told to leave
+        self._signals = setup.signals
         self._told = [memory for memory in (self._opening, x, self._buffers) if memory.numel()]
 
     def part_of(self, batch: Batch, samples: int) -> None:
@@ -57,10 +58,10 @@ class Sharing(Computing):
         self._tally.zero_()
         if own:
             x, y = (each(value, lambda tensor: tensor[rows]) for value in (batch.x, batch.y))
-            self._step(x, y, self._tally[1:])
+            self._step(x, y, self._tally[1:-1])
         self._gradients.end()
         self._gradients.vector.mul_(own / samples)
-        self._tally[0] = own
+        self._tally[0], self._tally[-1] = own, self._signals.caught is not None
         self.flat.gather(self._counters)
         self._buffers.mul_(own / samples)
 
@@ -99,7 +100,9 @@ class Lead(Sharing):
         await self.add_up()
         if int(self._tally[0]) != batch.samples:
             raise DataError(UNLIKE)
-        self._sums.add_(self._tally[1:])
+        self._sums.add_(self._tally[1:-1])
+        if self._tally[-1]:
+            self._signals.caught = self._signals.caught or "a signal"
         after(batch.samples)
 
     async def state_dict(self) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from nnlo import Callback
-from nnlo.errors import Finished, Preempted
-from tests.golden.test_restoring import EPOCHS, EXACT, SAMPLES, algo_of, kept_in, learn, same_figures
-from tests.jobs import same_bits
+from nnlo.comm.costs import Costs, Fault, FaultKind
+from nnlo.comm.virtual import VirtualWorld
+from nnlo.errors import Finished, PeerLost, Preempted, TrainingError
+from nnlo.roles.parcels import Parcels
+from tests.golden.test_restoring import EPOCHS, EXACT, SAMPLES, algo_of, kept_in, learn, network, same_figures, sgd
+from tests.jobs import Rows, labelled, same_bits, train_here
 
 
 class Told(Callback):
@@ -81,3 +84,36 @@ def test_what_a_rule_has_seen_goes_on(tmp_path: Path) -> None:
     with pytest.raises(Finished, match=r"it was stopped .--early-stopping val_acc.*: drop that rule to go on"):
         learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", **rule)
     assert len(kept_in(tmp_path)) == 2
+
+
+def test_a_collective_that_loses_a_worker_while_it_shows_what_it_has_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, turns = Parcels.receive, iter(range(99))
+
+    async def lost(self: Parcels, take: Any) -> None:
+        if next(turns) == 4:
+            raise PeerLost(2)
+        await receive(self, take)
+
+    monkeypatch.setattr(Parcels, "receive", lost)
+    size, options = EXACT["allreduce"]
+    with pytest.raises(PeerLost):
+        learn(size, algo_of(options), checkpoint=tmp_path, checkpoint_interval=1)
+    monkeypatch.undo()
+    assert [folder.name for folder in kept_in(tmp_path)] == ["000001"]
+    again = learn(size, algo_of(options), checkpoint=tmp_path, restore="auto")
+    assert same_bits(again.state, learn(size, algo_of(options)).state)
+
+
+@pytest.mark.parametrize("way", ["downpour", "gem"])
+def test_a_job_that_fails_while_it_is_saved_ends(way: str, tmp_path: Path) -> None:
+    """One worker waits with its state, while the updates of another are bad."""
+    costs = Costs(compute=lambda rank, samples: samples * (1e-4 if rank == 1 else 1e-2), notice=0.01)
+    world = VirtualWorld(3, costs=costs, faults=[Fault(2, 2, FaultKind.DIE)])
+    data = Rows(*labelled(SAMPLES), 8)
+    algo = algo_of(sgd() if way == "downpour" else {"mode": "gem"})
+    with pytest.raises(TrainingError, match="--on-worker-loss stop"):
+        train_here(
+            world, data, algo, network, epochs=2, checkpoint=tmp_path, checkpoint_every="0.001s", on_worker_loss="stop"
+        )

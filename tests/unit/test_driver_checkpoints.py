@@ -88,6 +88,9 @@ def test_a_training_that_is_done_ends_well_and_says_so(capsys: pytest.CaptureFix
         ("--batch 20", "--restore cp: its run had --batch 10, and this one has --batch 20: give the same"),
         ("--seed 4", "its run had --seed 3, and this one has --seed 4"),
         ("--mode easgd", "its run had --mode downpour, and this one has --mode easgd"),
+        ("--compress fp16", "its run had --compress none, and this one has --compress fp16"),
+        ("--amp bf16", "its run had --amp None, and this one has --amp bfloat16"),
+        ("--synchronous", "its run had synchronous: False, and this one has synchronous: True"),
         ("--optimizer adagrad", "its run had --optimizer adam, and this one has --optimizer adagrad"),
         ("--model-params inputs=8,hidden=5,classes=4", "its run trained another model: give the same"),
         ("--train-data val.list", "its run had 60 training samples, and this one has 20 training samples"),
@@ -160,3 +163,60 @@ def test_the_best_of_before_stays_the_best_one() -> None:
         history["epochs"][1]["val_loss"] is None or history["epochs"][1]["val_loss"] > history["epochs"][0]["val_loss"]
     )
     assert Path("mlp_t_best.safetensors").read_bytes() == kept_weights
+
+
+@pytest.mark.parametrize("mode", [[], ["--mode", "allreduce"]])
+def test_fewer_epochs_than_there_were_are_done(mode: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run_driver(*EPOCHS, *mode, "--checkpoint", "cp", "--checkpoint-every", "0.000001s", "--keep", "99")
+    capsys.readouterr()
+    middle = kept()[-2]
+    with pytest.raises(SystemExit) as left:
+        TrainingDriver.main([*COMMON, *mode, "--epochs", "1", "--seed", "3", "--restore", f"cp/{middle}"])
+    assert left.value.code == 0
+    assert "all 1 epochs are done: ask for more --epochs" in capsys.readouterr().err
+
+
+def test_the_checkpoints_of_another_run_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    run_driver(*EPOCHS, "--checkpoint", "cp")
+    capsys.readouterr()
+    line = [one for one in COMMON if one != "--overwrite"]
+    with pytest.raises(SystemExit) as left:
+        TrainingDriver.main([*line, *EPOCHS, "--trial-name", "u", "--checkpoint", "cp"])
+    assert left.value.code == 2
+    assert "--checkpoint cp: there are checkpoints: give --restore auto, or --overwrite" in capsys.readouterr().err
+    run_driver(*EPOCHS, "--checkpoint", "cp", "--overwrite")
+    assert kept() == ["000001"]
+
+
+def test_the_same_line_goes_on_under_the_same_name() -> None:
+    line = [one for one in COMMON if one != "--overwrite"]
+    for epochs in ("1", "2"):
+        with pytest.raises(SystemExit) as left:
+            TrainingDriver.main([*line, "--epochs", epochs, "--checkpoint", "cp", "--restore", "auto"])
+        assert left.value.code == 0
+    assert len(json.loads(Path("mlp_t_history.json").read_text())["epochs"]) == 2
+
+
+def test_the_best_one_of_before_is_kept() -> None:
+    best = ["--keep-best", "loss,max", "--keep", "1", "--checkpoint", "cp", "--checkpoint-interval", "1"]
+    run_driver("--epochs", "2", "--seed", "3", *best)
+    assert Path("cp/best").read_text() == "000001\n"
+    run_driver(*EPOCHS, *best, "--restore", "auto")
+    assert Path("cp/best").read_text() == "000001\n" and kept() == ["000001", "000004"]
+
+
+def test_after_a_restore_the_next_one_is_made_when_it_is_time() -> None:
+    run_driver("--epochs", "3", "--checkpoint", "cp", "--checkpoint-interval", "2", "--keep", "9")
+    assert kept() == ["000001", "000002"]
+    flags = ["--checkpoint-interval", "2", "--checkpoint-every", "1h", "--keep", "9", "--restore", "auto"]
+    run_driver("--epochs", "5", "--checkpoint", "cp", *flags)
+    assert kept() == ["000001", "000002", "000003", "000004"], "after the fourth epoch, and at the end"
+
+
+def test_a_failure_is_told_of_in_the_folder() -> None:
+    Path("failing.py").write_text(
+        "from nnlo import Callback\nclass Failing(Callback):\n    def on_epoch_end(self, epoch, logs):\n        1 / 0\n"
+    )
+    with pytest.raises(ZeroDivisionError):
+        TrainingDriver.main([*COMMON, *EPOCHS, "--checkpoint", "cp", "--callback", "failing.py:Failing"])
+    assert json.loads(Path("cp/status.json").read_text()) == {"state": "failed", "checkpoint": None, "exit_code": 1}

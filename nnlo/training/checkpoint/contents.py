@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnlo.algos import Pattern
+from nnlo.compress import CodecSpec
 from nnlo.errors import DataError, OptionsError
 from nnlo.flat import Layout
 from nnlo.training.checkpoint.parcel import Tree
@@ -25,6 +27,12 @@ WORDS = {
     "batch": "--batch {}",
     "grain": "another --shuffle-buffer ({} batches)",
     "seed": "--seed {}",
+    "compress": "--compress {}",
+    "compress_down": "--compress-down {}",
+    "worker_optimizer": "--worker-optimizer {}",
+    "amp": "--amp {}",
+    "pipeline": "pipeline: {}",
+    "synchronous": "synchronous: {}",
 }
 
 
@@ -34,7 +42,14 @@ def worker_file(number: int) -> str:
 
 def fingerprint(job: Job, layout: Layout, samples: int, grain: int) -> dict[str, Any]:
     """What a job has to have in common with one whose checkpoint it goes on from."""
+    algorithm, server = job.algorithm, job.algorithm.pattern is Pattern.SERVER
     return {
+        **said_by(algorithm.codec, "compress"),
+        **said_by(getattr(algorithm, "down", None), "compress_down"),
+        "worker_optimizer": getattr(getattr(algorithm, "options", None), "worker_optimizer", None),
+        "amp": job.amp and str(job.amp).removeprefix("torch."),
+        "pipeline": server and job.server.pipelined,
+        "synchronous": algorithm.synchronous,
         "digest": layout.digest,
         "mode": type(job.algorithm).__name__.lower(),
         "optimizer": job.optimizer and job.optimizer.name,
@@ -43,6 +58,10 @@ def fingerprint(job: Job, layout: Layout, samples: int, grain: int) -> dict[str,
         "grain": grain,
         "seed": job.seed,
     }
+
+
+def said_by(codec: CodecSpec | None, name: str) -> dict[str, str]:
+    return {name: "none" if codec is None else f"{codec.name}:{codec.settings.recorded()}"}
 
 
 @dataclass(frozen=True)
@@ -91,10 +110,23 @@ class Restored:
         """That are done."""
         return len(self.history["epochs"])
 
+    @property
+    def begun(self) -> int:
+        """The last epoch, from 1, of which batches were dealt."""
+        dealer = self.master.get("dealer")
+        if dealer is None:
+            return self.epochs + 1
+        ranges = [one for ranges in dealer["granted"].values() for one in ranges]
+        ranges += [one for pool in dealer["pools"] for one in pool["returned"]]
+        pools = [pool["epoch"] + 1 for pool in dealer["pools"] if pool["next"]]
+        return max([*pools, *(one[0] + 1 for one in ranges)], default=0)
+
     def over(self, epochs: int, rules: Collection[str]) -> str | None:
         """Why there is nothing left to do, where so many epochs are asked for, and to stop by these rules."""
-        if self.saved.about["finished"] and self.epochs >= epochs:
+        if self.epochs >= epochs:
             return f"all {epochs} epochs are done: ask for more --epochs to go on"
+        if self.begun > epochs:
+            return f"some of epoch {self.begun} is done already: ask for more --epochs to go on"
         reason: str | None = self.record["stop"]
         if self.record["stopping"] and self.saved.about["over"] and any(reason and rule in reason for rule in rules):
             return f"it was stopped ({reason}): drop that rule to go on"

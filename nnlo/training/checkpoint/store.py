@@ -181,6 +181,12 @@ class Store:
             if name != best:
                 self._remove(name)
 
+    def clear(self) -> None:
+        """Remove all."""
+        (self.base / BEST).unlink(missing_ok=True)
+        for name in self.names():
+            self._remove(name)
+
     def _remove(self, name: str) -> None:
         unnamed = self.base / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
@@ -214,6 +220,11 @@ class Saved:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.about = read_manifest(folder)
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether that is one, and no folder of several."""
+        return (path / MANIFEST).exists()
 
     def check(self) -> None:
         """Read all files. Raises DataError where one of them is not as it was written."""
@@ -257,7 +268,7 @@ def newest(base: Path) -> Saved | None:
 
     `base` may be a checkpoint itself. Raises DataError where there are checkpoints, and none is whole.
     """
-    if (base / MANIFEST).exists():
+    if Saved.is_at(base):
         return whole(base)
     names = Store(base).names()
     faults = []
