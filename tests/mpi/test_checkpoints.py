@@ -1,4 +1,4 @@
-"""Jobs that are told to leave, or killed, and go on from their last checkpoint; and a run that is repeated."""
+"""Jobs that are told to leave and go on from their last checkpoint; and a run that is repeated."""
 
 from __future__ import annotations
 
@@ -50,14 +50,3 @@ def test_a_job_is_told_to_leave_and_goes_on_bit_for_bit_and_another_is_repeated(
     assert "repeated\n" in left.stdout and "not repeated" not in left.stdout
     virtual = train_here(VirtualWorld(4), **repeatable(), replay=tmp_path / "r")
     assert same_bits(weights(tmp_path, "repeated"), virtual.state)
-
-
-def test_a_killed_job_goes_on_with_another_number_of_workers(tmp_path: Path) -> None:
-    assert job("mpich", 3, tmp_path, "killed", sgd()).code != 0
-    assert any(name.isdigit() for name in os.listdir(tmp_path / "cp"))
-    result = job("mpich", 4, tmp_path, "again", sgd())
-    assert result.code == 0, result
-    found = history(tmp_path)
-    assert [entry["epoch"] for entry in found["epochs"]] == list(range(1, EPOCHS + 1))
-    assert found["epochs"][-1]["samples"] == EPOCHS * SAMPLES
-    assert len(found["hosts"]) == 4 and found["restored"][0]["ranks"] == 3

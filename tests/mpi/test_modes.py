@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from tests.mpi.bodies import bodies_test
 
-test_modes = bodies_test("bodies_modes.py", ranks=(3,), seconds=240.0)
+test_modes = bodies_test("bodies_modes.py", ranks=(3,), seconds=240.0, others=())

@@ -25,9 +25,9 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def test_a_tree_of_teams_by_its_flags(mpi: str, tmp_path: Path) -> None:
+def test_a_tree_of_teams_by_its_flags(tmp_path: Path) -> None:
     command = [*MODEL, "--n-masters", "2", "--n-processes", "2", "--team-backend", "gloo", "--trial-name", "t"]
-    result = launch(4, [*command, "--epochs", "2", "--batch", "10"], mpi=mpi, cwd=prepared(tmp_path), timeout=120)
+    result = launch(4, [*command, "--epochs", "2", "--batch", "10"], mpi="mpich", cwd=prepared(tmp_path), timeout=120)
     assert result.code == 0, result
     assert "a head of 1 master and 1 worker of 2 ranks" in result.stderr + result.stdout
     history = json.loads((tmp_path / "mlp_t_history.json").read_text())

@@ -1,8 +1,7 @@
 """Trainings that stop and go on: stopping.py FOLDER WHAT MODE...
 
 whole: without a stop, of which weights are left. repeated: asynchronously with a record, and again as it says. told: to
-leave by a signal that rank 2 gets, or the launcher (Open MPI). killed: rank 2, after a checkpoint. again: from the last
-checkpoint.
+leave by a signal that rank 2 gets, or the launcher (Open MPI). again: from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +50,7 @@ def tell() -> None:
     os.kill(os.getppid() if launcher else os.getpid(), signal.SIGUSR1)
 
 
-def die() -> None:
-    while not (FOLDER / "cp" / "000001").exists():
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-STOPS = {"told": tell, "killed": die}
+STOPS = {"told": tell}
 
 
 def learn(what: str) -> Run | None:
