@@ -101,8 +101,8 @@ class Master:
             listens = self.turns.of(self._heard, self.answers.parked)
             ready = await self.transport.wait([*listens, *self.milestones.sources()], self.losses.deadline())
             self.transport.trace.add("idle", began)
-            if not ready:
-                self.losses.silence([peer for peer in self.links if peer not in self.answers.parked])
+            if not ready and (silent := [peer for peer in self.links if peer not in self.answers.parked]):
+                self.losses.silence(silent)
             for source in ready:
                 await self.handle(source)
         if not (self.finished or self.stopping):
