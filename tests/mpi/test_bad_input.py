@@ -63,8 +63,8 @@ def lists(tmp_path: Path) -> Path:
     return tmp_path / "train.list"
 
 
-def test_number_out_of_range(tmp_path: Path, mpi: str) -> None:
-    assert refused(["--batch", "0"], tmp_path, mpi) == f"{DRIVER}: --batch must be at least 1, not 0"
+def test_number_out_of_range(tmp_path: Path) -> None:
+    assert refused(["--batch", "0"], tmp_path) == f"{DRIVER}: --batch must be at least 1, not 0"
 
 
 def test_every_bad_file_is_named(tmp_path: Path, lists: Path) -> None:
@@ -119,12 +119,12 @@ main(sys.argv[1:])
 """
 
 
-def test_what_one_rank_cannot_read_ends_all(tmp_path: Path, lists: Path, mpi: str) -> None:
+def test_what_one_rank_cannot_read_ends_all(tmp_path: Path, lists: Path) -> None:
     """As a file on a disk that one host does not have."""
     (tmp_path / "start.py").write_text(ON_ONE_RANK)
     (tmp_path / "run.yaml").write_text("epochs: 3\n")
     arguments = ["--config", "run.yaml", "--train-data", lists, "--output", "out"]
-    result = ended([tmp_path / "start.py", *map(str, arguments)], tmp_path, f"{DRIVER}:", mpi)
+    result = ended([tmp_path / "start.py", *map(str, arguments)], tmp_path, f"{DRIVER}:")
     assert result.code == 2, result
     assert result.stderr.count(f"{DRIVER}: --config run.yaml: No such file") == 1, result
     assert "Traceback" not in result.stderr and not (tmp_path / "out").exists(), result

@@ -80,9 +80,8 @@ def test_mnist_in_one_epoch(tmp_path: Path) -> None:
     assert history["epochs"][-1]["val_acc"] >= 0.95
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_the_example_of_a_library_user(ranks: int, tmp_path: Path) -> None:
-    result = launch(ranks, str(ROOT / "examples" / "own_model.py"), mpi="mpich", timeout=60, cwd=tmp_path)
+def test_the_example_of_a_library_user(tmp_path: Path) -> None:
+    result = launch(3, str(ROOT / "examples" / "own_model.py"), mpi="mpich", timeout=60, cwd=tmp_path)
     assert result.code == 0, result
     (accuracy,) = re.findall(r"validation accuracy ([\d.]+)", result.stdout)
     assert float(accuracy) >= 0.97

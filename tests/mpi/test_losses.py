@@ -52,7 +52,6 @@ def test_the_others_do_what_a_lost_worker_had_not_done(step: int, transport: str
 @pytest.mark.parametrize(
     ("algo", "transport"),
     [
-        ({**SGD, "hogwild": True}, "shm"),
         ({"optimizer": None, "mode": "gem"}, "mpi"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.get("mode", list(value)[-1]),

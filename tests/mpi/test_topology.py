@@ -35,8 +35,8 @@ def test_a_tree_of_teams_by_its_flags(tmp_path: Path) -> None:
     assert history["epochs"][-1]["samples"] == 120
 
 
-def test_a_size_that_does_not_divide_is_one_line_and_exit_code_2(mpi: str, tmp_path: Path) -> None:
-    result = launch(3, [*MODEL, "--n-processes", "3"], mpi=mpi, cwd=prepared(tmp_path), timeout=120)
+def test_a_size_that_does_not_divide_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    result = launch(3, [*MODEL, "--n-processes", "3"], cwd=prepared(tmp_path), timeout=120)
     assert result.code == 2, result
     own = [line for line in result.stderr.splitlines() if line.startswith("TrainingDriver: ")]
     assert len(own) == 1 and "3 ranks do not divide" in own[0] and "start 4 or 7" in own[0]
