@@ -25,9 +25,7 @@ class Kind(IntEnum):
     IDLE = 8  # worker: I have no batch left, send me a range
     REPORT = 9  # first worker of a collective: what all of them did in a round
     SNAPSHOT = 10  # the same with the weights: a point is reached, shall we go on?
-    STATE = (
-        11  # worker: what I have is as it was after your last answer, and on its way to the checkpoint; a part of it
-    )
+    STATE = 11  # worker: what I have goes into the checkpoint now, and I wait; also a piece of that
 
 
 class Flag:
