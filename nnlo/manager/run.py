@@ -21,7 +21,7 @@ from nnlo.logs import LOG
 from nnlo.manager.account import accounted, told_of, write_account
 from nnlo.roles.caching import CachedFiles
 from nnlo.roles.checking import check_job
-from nnlo.roles.checkpoints import best_of, put_back_states
+from nnlo.roles.checkpoints import best_of, figures, put_back_states
 from nnlo.roles.evaluation import evaluated
 from nnlo.roles.exporting import tried_exports
 from nnlo.roles.measuring import measured
@@ -149,11 +149,9 @@ class Run:
         return replace(setup, turns=turns) if turns else setup
 
     def _check_callbacks(self, setup: Setup) -> None:
-        names = self._manager.job.metric_names
-        validated = [f"val_{name}" for name in names] if setup.validation else []
         callbacks = Callbacks(self._manager.callbacks)
         callbacks.set_manager(self._manager)
-        callbacks.check([*names, *validated])
+        callbacks.check(figures(self._manager.job, setup))
         best_of(self._manager.job.checkpoints, self._manager.job, setup)
 
     def _exports(self, job: Job, setup: Setup) -> Exports | None:

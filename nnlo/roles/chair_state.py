@@ -39,7 +39,7 @@ class ChairState:
         """Take what the workers show; `signal`: that for which the job leaves then."""
         chair = self._chair
         self._noticed = False
-        await chair.checkpoints.begin(chair.clock, chair.finished, chair.over)
+        await chair.checkpoints.begin(chair.clock, chair.over)
         await chair.checkpoints.collect(list(self._parcels.items()), all_of_them=True)
         chair.checkpoints.close(state_dict(chair))
         if signal:

@@ -72,11 +72,8 @@ class Checkpoints:
 
     # What.
 
-    async def begin(self, clock: int, finished: bool, over: bool) -> None:
-        """No update is under way, and what is added from now on is kept together.
-
-        finished: all epochs are done; over: training ends here.
-        """
+    async def begin(self, clock: int, over: bool) -> None:
+        """No update is under way, and what is added from now on is kept together; `over`: training ends here."""
         if self._draft is not None:
             await self._milestones.settle()
         await self._done()
@@ -89,7 +86,6 @@ class Checkpoints:
             "model": self._job.builder.name,
             "samples": clock,
             "epoch": clock / self._milestones.samples,
-            "finished": finished,
             "over": over,
             "job": fingerprint(self._job, self._setup.layout, self._setup.intake.samples, self._setup.intake.grain),
         }
@@ -225,8 +221,12 @@ def best_of(wanted: CheckpointArguments, job: Job, setup: Setup) -> Monitor | No
     """The figure by which the best one is kept, None for none. Raises OptionsError for what is not measured."""
     if not wanted.keep_best:
         return None
-    names = [*job.metric_names, *(f"val_{name}" for name in job.metric_names if setup.validation)]
-    return monitor_of(*two(wanted.keep_best), names, FLAG)
+    return monitor_of(*two(wanted.keep_best), figures(job, setup), FLAG)
+
+
+def figures(job: Job, setup: Setup) -> list[str]:
+    """The names of what is measured."""
+    return [*job.metric_names, *(f"val_{name}" for name in job.metric_names if setup.validation)]
 
 
 def two(asked: Sequence[str]) -> tuple[str, str | None]:

@@ -55,7 +55,7 @@ class Saving:
         if master.failure:
             await self.drop()
             return
-        await master.checkpoints.begin(master.clock, master.finished, master.stopping or master.finished)
+        await master.checkpoints.begin(master.clock, master.stopping or master.finished)
         await master.checkpoints.collect([(self._numbers[peer], self._parcels[peer]) for peer in master.links])
         master.checkpoints.close(self.state_dict())
         if self.signalled and not (master.stopping or master.finished):

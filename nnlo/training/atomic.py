@@ -47,9 +47,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Have the system put a written file on its disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    """Have the system put a file, or what a folder lists, on its disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def discard(path: Path) -> None:

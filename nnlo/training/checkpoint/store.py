@@ -26,7 +26,7 @@ from typing import Any
 
 from nnlo.errors import DataError, OptionsError
 from nnlo.logs import LOG
-from nnlo.training.atomic import SCRATCH, discard, replacing
+from nnlo.training.atomic import SCRATCH, discard, flush, replacing
 from nnlo.training.checkpoint.parcel import Tree, unpacked
 from nnlo.training.strict_json import dumps
 
@@ -301,12 +301,3 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 def fault_of(base: Path, error: OSError) -> str:
     return f"--checkpoint {base}: cannot write there ({error.strerror or error})"
-
-
-def flush(path: Path) -> None:
-    """Have the system put a file, or what a folder lists, on its disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
