@@ -41,6 +41,10 @@ MODES = {
     "sign": "--mode sign",
     "vote": "--mode vote",
     "downpour --n-masters 3": f"{SGD} --n-masters 3",
+    "allreduce": f"{SGD} --mode allreduce",
+    "allreduce --compress topk": f"{SGD} --mode allreduce --compress topk:ratio=0.1",
+    "local": "--mode local --sync-every 4",
+    "vote --exchange collective": "--mode vote --exchange collective",
 }
 MARK = "NNLO_KILLS"
 #: Seconds of training until the latest kill; a job may take so long in all.
@@ -64,7 +68,7 @@ def main() -> None:
                 chance = random.Random(f"{arguments.seed} {mode} {turn}")
                 result = Killing(mode, arguments.transport, arguments.mpirun, chance).run(listed, Path(folder))
                 found[mode].append(result)
-                print(f"{turn + 1}/{arguments.count}  {mode:24} {result}", flush=True)
+                print(f"{turn + 1}/{arguments.count}  {mode:26} {result}", flush=True)
     print(table(found))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found, indent=1))

@@ -59,3 +59,10 @@ class PeerLost(NnloError):
     def __init__(self, peer: int, reason: str = "it no longer answers") -> None:
         super().__init__(f"rank {peer} is lost: {reason}")
         self.peer, self.reason = peer, reason
+
+
+class Stranded(NnloError):
+    """A rank has ended, in a job of which none outlives another."""
+
+    def __init__(self, peer: int) -> None:
+        super().__init__(f"rank {peer} is lost: its process has ended, and without it this job cannot go on")

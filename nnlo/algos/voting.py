@@ -66,7 +66,7 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     lockstep = True
     gathers = True
     fixed = frozenset(("seed", "index"))
-    alike = frozenset(("optimizer", "steps"))
+    alike = frozenset(("optimizer", "steps", "usages"))
 
     def __init__(self, options: VoteOptions, most: int, zero: str, count: bool = False) -> None:
         super().__init__(options.sync_every)
@@ -90,7 +90,7 @@ class Voting(MeanGradient, ServerAlgorithm, CollectiveAlgorithm):
     # On a worker.
 
     def init(self, x: Tensor, update: Tensor, place: Place) -> State:
-        counts = place.index == 1 and self.pattern is Pattern.COLLECTIVE
+        counts = self.pattern is Pattern.COLLECTIVE  # on each of them: any may be the one that reports in the end
         return {**self.summing(update), **self.memory(x), **self.replica(x, place, counts)}
 
     def send(self, x: Tensor, state: State) -> Tensor:

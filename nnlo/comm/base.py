@@ -147,7 +147,10 @@ class Transport(ABC):
 
     @abstractmethod
     async def wait(self, sources: Sequence[Source], deadline: float | None = None) -> list[Source]:
-        """The sources that are ready, at least one, or none once the clock has passed `deadline`."""
+        """The sources that are ready, at least one, or none once the clock has passed `deadline`.
+
+        Raises PeerLost where a collective is waited for that nobody can finish, since one of its ranks is lost.
+        """
 
     @abstractmethod
     async def allgather(self, data: bytes) -> list[bytes]:
@@ -171,6 +174,14 @@ class Transport(ABC):
     @abstractmethod
     async def split(self, color: int | None) -> Transport | None:
         """The group of the ranks that give the same colour, in the order of this one; None stays out."""
+
+    @abstractmethod
+    async def regroup(self, peers: tuple[int, ...]) -> Transport:
+        """The group of these ranks, all that are left of this one; each of them calls it.
+
+        This group's collectives that are under way are given up, and touch no memory afterwards; nothing more is begun
+        in it. Raises PeerLost, on all who are left, where one of `peers` is lost by then and that can be told.
+        """
 
 
 Main = Callable[[Transport], Coroutine[Any, Any, T]]

@@ -27,6 +27,7 @@ class Costs:
     Who takes or sends a message owes its core `handling` for it, or what a function of peer id and message (uint8)
     says, and `touching` for each byte: what it sends leaves once that is paid, and then it goes on.
     Messages between hosts queue on the sender's and the receiver's link; those within a host do not.
+    Ranks are done with a collective at the same time or, by chance, up to `spread` after it is over.
     """
 
     compute: float | Callable[[int, int], float] = 1e-4
@@ -39,6 +40,7 @@ class Costs:
     local_latency: float = 5e-6
     local_bandwidth: float = 1e10
     notice: float = 1.0
+    spread: float = 0.0
 
     def compute_seconds(self, peer: int, samples: int, stream: np.random.Generator) -> float:
         seconds = self.compute(peer, samples) if callable(self.compute) else self.compute * samples
@@ -51,7 +53,7 @@ class Costs:
 
 
 class FaultKind(Enum):
-    DIE = "die"  # the rank is gone; its peers notice after `Costs.notice`
+    DIE = "die"  # the rank is gone `seconds` after that; its peers notice after another `Costs.notice`
     RAISE = "raise"  # its computation raises
     STALL = "stall"  # its computation takes `seconds` longer
 

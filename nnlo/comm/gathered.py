@@ -61,6 +61,12 @@ class Gathered:
         while not all(send.ready for send in sends):
             self._rest(patience)
 
+    def see_all_out(self) -> None:
+        """Wait until nothing is under way any more."""
+        patience = Patience(self._transport.spin)
+        while self._transport.motion.under_way:
+            self._rest(patience)
+
     def _received(self, peer: int) -> bytes | None:
         """The next message of that rank's; None where it is lost."""
         size = np.zeros(1, np.int64)

@@ -26,6 +26,7 @@ class Kind(IntEnum):
     REPORT = 9  # first worker of a collective: what all of them did in a round
     SNAPSHOT = 10  # the same with the weights: a point is reached, shall we go on?
     STATE = 11  # worker: what I have goes into the checkpoint now, and I wait; also a piece of that
+    STOPPED = 12  # worker of a collective: another one is lost, and I wait; lead of a team: forget what was dealt
 
 
 class Flag:

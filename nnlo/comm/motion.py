@@ -48,16 +48,21 @@ class MpiRequest(Send):
 
 
 class MpiCollective(MpiRequest):
-    """A collective, which nobody can finish once one of its ranks is lost."""
+    """A collective of `comm`, whose ranks are `peers`: nobody can finish it once one of them is lost."""
 
-    def __init__(self, request: Any, watch: Watch) -> None:
+    def __init__(self, request: Any, watch: Watch, comm: Any, peers: frozenset[int]) -> None:
         super().__init__(request)
-        self._watch = watch
+        self._watch, self.comm, self._peers = watch, comm, peers
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Those of its ranks that are."""
+        return self._peers & self._watch.lost
 
     @property
     def ready(self) -> bool:
-        if self.posted and self._watch.lost:
-            raise PeerLost(min(self._watch.lost))
+        if self.posted and (lost := self.lost):
+            raise PeerLost(min(lost))
         return not self.posted
 
 
@@ -91,6 +96,11 @@ class Motion:
     def active(self) -> list[UnderWay]:
         """What MPI moves."""
         return [*(channel for channel in self.channels if channel.posted), *self.requests]
+
+    @property
+    def under_way(self) -> list[MpiRequest]:
+        """What is going to leave or to be finished."""
+        return [item for item in self.requests if item.posted and not (isinstance(item, MpiCollective) and item.lost)]
 
     def begin(self, request: MpiRequest) -> MpiRequest:
         """A message that leaves or a collective is under way from now on."""
@@ -132,6 +142,16 @@ class Motion:
                 with suppress(*self.watch.errors):  # what fails now is over the next time
                     if item.request.Test():
                         item.complete()
+
+    def give_up(self, comm: Any) -> None:
+        """Wait until MPI is done with the collectives of a communicator that was revoked."""
+        given_up = [item for item in self.requests if isinstance(item, MpiCollective) and item.comm is comm]
+        for item in given_up:
+            patience = Patience(spin=False)
+            with suppress(*self.watch.errors):  # one that has failed is over
+                while not item.request.Test():
+                    patience.pause()
+        self.requests = [item for item in self.requests if item not in given_up]
 
     def _lose(self, peer: int) -> None:
         """Nothing comes of that rank any more."""

@@ -24,7 +24,7 @@ from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SENT, SharedChannel
 from nnlo.comm.shared_group import SharedGroup
-from nnlo.errors import LauncherLost, NnloError, OptionsError
+from nnlo.errors import LauncherLost, NnloError, OptionsError, PeerLost
 from nnlo.logs import note_error
 
 try:
@@ -48,17 +48,17 @@ SURVIVES, LOOKS = "OMPI_MCA_mpi_ft_enable", 8
 
 
 def drive(coroutine: Any) -> Any:
-    """Run a role to its end, carrying out its effects one by one; where one fails, the role still cleans up."""
-    value = None
-    try:
-        while True:
-            try:
-                effect = coroutine.send(value)
-            except StopIteration as stop:
-                return stop.value
-            value = effect.perform()
-    finally:
-        coroutine.close()
+    """Run a role to its end, carrying out its effects one by one; what one of them raises, `await` raises there."""
+    go_on, value = coroutine.send, None
+    while True:
+        try:
+            effect = go_on(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            go_on, value = coroutine.send, effect.perform()
+        except BaseException as error:
+            go_on, value = coroutine.throw, error
 
 
 class MpiWorld(World):
@@ -252,7 +252,7 @@ class MpiTransport(Transport):
         node = self.motion.node
         if node is not None and node.peers.issuperset(self.peers):
             return SharedGroup(node, self.peers, self.name)
-        return MpiGroup(self.comm, self.motion, MPI.IN_PLACE)
+        return MpiGroup(self.comm, self.peers, self.motion, MPI.IN_PLACE)
 
     def allreduce(self, memory: Tensor) -> Source:
         return self._collectives.allreduce(memory)
@@ -284,16 +284,27 @@ class MpiTransport(Transport):
         self._groups.append(MpiTransport(group, peers, self.spin, self.motion, name))
         return self._groups[-1]
 
+    async def regroup(self, peers: tuple[int, ...]) -> Transport:
+        self._collectives.give_up()
+        comm: Any = self.comm.Shrink()
+        ranks = comm.Get_group().Translate_ranks(None, self.comm.Get_group())
+        found = tuple(self.peers[rank] for rank in ranks)
+        if missing := set(peers).difference(found):
+            raise PeerLost(min(missing))
+        self._groups.append(MpiTransport(comm, found, self.spin, self.motion, (*self.name, "left", *found)))
+        return self._groups[-1]
+
     def close(self) -> None:
         """See the last messages out and give everything back; every rank of the group does it."""
         self._aside.close()
         for group in self._groups:
             group.close()
         gathered = Gathered(self)
-        gathered.see_out(self.motion.requests)
+        gathered.see_all_out()
         if self.motion.watch.failures:
-            gathered.leave()
-            end_without_mpi()
+            if not self.name:
+                gathered.leave()
+                end_without_mpi()
             return
         settle(self.comm.Ibarrier())
         for channel in self._channels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -56,17 +57,31 @@ class MpiChannel(Channel):
 class MpiGroup:
     """The collectives of a communicator; `in_place` is MPI's sign for memory that is both read and written."""
 
-    def __init__(self, comm: Any, motion: Motion, in_place: Any) -> None:
-        self._comm, self._motion, self._in_place = comm, motion, in_place
+    def __init__(self, comm: Any, peers: Sequence[int], motion: Motion, in_place: Any) -> None:
+        self._comm, self._peers, self._motion, self._in_place = comm, frozenset(peers), motion, in_place
 
     def allreduce(self, memory: Tensor) -> Source:
-        return self._begin(self._comm.Iallreduce(self._in_place, memory.numpy()))
+        return self._begin(self._comm.Iallreduce, self._in_place, memory.numpy())
 
     def gather_all(self, mine: Tensor, everyone: Tensor) -> Source:
-        return self._begin(self._comm.Iallgather(mine.numpy(), everyone.numpy()))
+        return self._begin(self._comm.Iallgather, mine.numpy(), everyone.numpy())
 
     def broadcast(self, memory: Tensor, root: int) -> Source:
-        return self._begin(self._comm.Ibcast(memory.numpy(), root))
+        return self._begin(self._comm.Ibcast, memory.numpy(), root)
 
-    def _begin(self, request: Any) -> Source:
-        return self._motion.begin(MpiCollective(request, self._motion.watch))
+    def _begin(self, start: Callable[..., Any], *parts: Any) -> Source:
+        """MPI may know of one who has died when it is asked to start, or later."""
+        watch = self._motion.watch
+        try:
+            request = start(*parts)
+        except watch.errors:
+            if not (watch.look() or watch.lost):
+                raise
+            request = None
+        collective = MpiCollective(request, watch, self._comm, self._peers)
+        return self._motion.begin(collective) if request else collective
+
+    def give_up(self) -> None:
+        """What is under way touches no memory any more. The communicator is of no use afterwards."""
+        self._comm.Revoke()
+        self._motion.give_up(self._comm)

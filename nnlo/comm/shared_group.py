@@ -85,6 +85,10 @@ class SharedGroup:
         self._advance(collective)
         return collective
 
+    def give_up(self) -> None:
+        """What is under way touches no memory any more."""
+        self._under_way.clear()
+
     def heard(self, place: int, kind: int, memory: Bytes, number: int, finished: int) -> None:
         """Rank `place` shows memory that belongs to a collective, and has finished all before number `finished`."""
         self._shown[number][kind, place] = memory

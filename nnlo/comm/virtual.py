@@ -27,7 +27,7 @@ from nnlo.comm.virtual_links import Links
 from nnlo.errors import PeerLost, ProtocolError
 
 if TYPE_CHECKING:
-    from nnlo.comm.virtual_collective import Collective, Done
+    from nnlo.comm.virtual_collective import Collective, Part
     from nnlo.comm.virtual_transport import VirtualChannel
 
 T = TypeVar("T")
@@ -39,7 +39,16 @@ class Wait(Effect[list[Source]]):
         self.sources, self.deadline = sources, deadline
 
     def ready(self) -> list[Source]:
+        """Raises PeerLost where one never will be."""
         return [source for source in self.sources if source.ready]
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        try:
+            return bool(self.ready())
+        except PeerLost:
+            return True
 
 
 @dataclass
@@ -183,13 +192,13 @@ class VirtualWorld(World):
                 raise ProtocolError(f"ranks {stuck} wait for what never comes")
             action()
 
-    def _resume(self, process: Process, value: Any) -> None:
+    def _resume(self, process: Process, value: Any, error: Exception | None = None) -> None:
         if not process.alive or process.coroutine is None:
             return
         process.waiting = None
         with self._random.of(process.id):
             try:
-                effect = process.coroutine.send(value)
+                effect = process.coroutine.throw(error) if error else process.coroutine.send(value)
             except StopIteration as stop:
                 process.result, process.alive = stop.value, False
                 return
@@ -203,7 +212,7 @@ class VirtualWorld(World):
         elif isinstance(effect, Meet):
             self._meet(process, effect)
         elif isinstance(effect, Wait):
-            if effect.ready():
+            if effect.over:
                 self.at(self.now(), partial(self._wake, process, effect))
             elif effect.deadline is not None:
                 self._set_alarm(process, effect.deadline)
@@ -226,8 +235,13 @@ class VirtualWorld(World):
 
     def _wake(self, process: Process, wait: Wait) -> None:
         """End that wait, unless it has ended already."""
-        if process.waiting is wait:
-            self._resume(process, wait.ready())
+        if process.waiting is not wait:
+            return
+        try:
+            value, error = wait.ready(), None
+        except PeerLost as lost:
+            value, error = [], lost
+        self._resume(process, value, error)
 
     def notify(self, process: Process, source: Source) -> None:
         """Tell a rank that a source got ready."""
@@ -258,7 +272,7 @@ class VirtualWorld(World):
 
     # Collectives.
 
-    def join(self, collective: Collective, process: Process, memory: Sequence[Tensor], source: Done) -> None:
+    def join(self, collective: Collective, process: Process, memory: Sequence[Tensor], source: Part) -> None:
         """A rank takes part in a collective, which `key` names; it goes on once all do."""
         shared = self.collectives.setdefault(collective.key, collective)
         if collective.what != shared.what:
@@ -267,17 +281,27 @@ class VirtualWorld(World):
         self._close_collective(shared)
 
     def _close_collective(self, collective: Collective) -> None:
-        missing = set(collective.group.peers) - collective.parts.keys()
-        if dead := missing & self._lost:
-            raise PeerLost(min(dead))
-        if missing:
+        """Once all take part it is done; nobody begins one, or waits for others to, with whom it knows to be dead."""
+        if lost := self._lost.intersection(collective.group.peers):
+            for _, process, source in collective.parts.values():
+                source.lose(min(lost), self, process)
+        if lost or collective.left or len(collective.parts) < len(collective.group.peers):
             return
-        del self.collectives[collective.key]
         present = [collective.parts[peer] for peer in collective.group.peers]
+        collective.left = len(present)
         collective.work([memory for memory, _, _ in present])
         end = collective.ends(self.now(), self.costs, len({self.host_of[p] for p in collective.group.peers}) == 1)
         for _, process, source in present:
-            self.at(end, partial(source.finish, self, process))
+            late = self.costs.spread and self.costs.spread * process.stream.random()
+            self.at(end + late, partial(self._finish, collective, process, source))
+
+    def _finish(self, collective: Collective, process: Process, source: Part) -> None:
+        """A rank is done with a collective, unless one has died from whom it still hears in that."""
+        if not collective.torn:
+            source.finish(self, process)
+        collective.left -= 1
+        if not (collective.left or collective.torn):
+            del self.collectives[collective.key]
 
     # Messages.
 
@@ -309,9 +333,20 @@ class VirtualWorld(World):
         if fault.kind is FaultKind.RAISE:
             raise FaultInjected(f"rank {process.id} fails at step {fault.step}")
         if fault.kind is FaultKind.DIE:
-            process.alive = False
-            process.debt.pay(lambda: self.at(self.now() + self.costs.notice, partial(self._lose, process.id)))
+            if fault.seconds:
+                self.at(self.now() + fault.seconds, partial(self._die, process))
+            else:
+                self._die(process)
+            return 0.0
         return fault.seconds
+
+    def _die(self, process: Process) -> None:
+        if not process.alive:
+            return
+        process.alive = False
+        for collective in self.collectives.values():
+            collective.torn |= process.id in collective.parts and collective.left > 0
+        process.debt.pay(lambda: self.at(self.now() + self.costs.notice, partial(self._lose, process.id)))
 
     def _lose(self, peer: int) -> None:
         self._lost.add(peer)

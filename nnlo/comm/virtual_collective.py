@@ -12,6 +12,7 @@ from torch import Tensor
 from nnlo.comm.base import Send
 from nnlo.comm.costs import Costs
 from nnlo.comm.virtual import Group, Process, VirtualWorld
+from nnlo.errors import PeerLost
 
 Memories = Sequence[Sequence[Tensor]]
 
@@ -31,11 +32,32 @@ class Done(Send):
         world.notify(process, self)
 
 
+class Part(Done):
+    """What a rank waits for that takes part in a collective."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lost: int | None = None
+
+    @property
+    def ready(self) -> bool:
+        if self._lost is not None:
+            raise PeerLost(self._lost)
+        return self._done
+
+    def lose(self, peer: int, world: VirtualWorld, process: Process) -> None:
+        """For want of that rank it cannot be finished any more."""
+        if not self._done and self._lost is None:
+            self._lost = peer
+            world.notify(process, self)
+
+
 @dataclass
 class Collective:
     """One collective of a group: `work` on the memory of all who take part, in `steps`; `nbytes` pass each link.
 
-    `what` it is must be the same on every rank.
+    `what` it is must be the same on every rank. `left` are not done with it, which they never will be where it is
+    `torn`: one of them died.
     """
 
     key: tuple[Any, ...]
@@ -44,7 +66,9 @@ class Collective:
     work: Callable[[Memories], None]
     steps: int
     nbytes: float
-    parts: dict[int, tuple[Sequence[Tensor], Process, Done]] = field(default_factory=dict)
+    parts: dict[int, tuple[Sequence[Tensor], Process, Part]] = field(default_factory=dict)
+    left: int = 0
+    torn: bool = False
 
     def ends(self, now: float, costs: Costs, local: bool) -> float:
         """When it is done where all are there `now`: its bytes pass after those of the group's collectives before."""

@@ -17,6 +17,7 @@ from nnlo.comm.virtual_collective import (
     Collective,
     Done,
     Memories,
+    Part,
     add_up,
     hand_out,
     pass_round,
@@ -89,7 +90,7 @@ class VirtualTransport(Transport):
     ) -> Source:
         """Take part in this rank's next collective of the group."""
         self._collectives += 1
-        source, what = Done(), f"{kind} of {memory[0].numel()} {memory[0].dtype}"
+        source, what = Part(), f"{kind} of {memory[0].numel()} {memory[0].dtype}"
         collective = Collective((*self.group.key, self._collectives), self.group, what, work, *cost)
         self.process.debt.pay(partial(self.world.join, collective, self.process, memory, source))
         return source
@@ -105,6 +106,9 @@ class VirtualTransport(Transport):
         peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == str(color).encode())
         group = self.world.group((*self.group.key, turn, color), peers)
         return type(self)(self.world, self.process, group)
+
+    async def regroup(self, peers: tuple[int, ...]) -> Transport:
+        return type(self)(self.world, self.process, self.world.group((*self.group.key, "left", *peers), peers))
 
 
 class VirtualTask(Task[T]):

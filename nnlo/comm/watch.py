@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from nnlo.errors import LauncherLost, PeerLost
+from nnlo.errors import LauncherLost, Stranded
 
 #: Seconds between two looks.
 INTERVAL = 1.0
@@ -39,7 +39,7 @@ class Watch:
         self._parent, self._next = os.getppid(), 0.0
 
     def check(self) -> None:
-        """Look from time to time. Raises PeerLost or LauncherLost where this rank cannot go on."""
+        """Look from time to time. Raises Stranded or LauncherLost where this rank cannot go on."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -49,7 +49,7 @@ class Watch:
         self.look()
         for peer, since in self._ended.items():
             if now - since > GRACE:
-                raise PeerLost(peer, "its process has ended, and without it this job cannot go on")
+                raise Stranded(peer)
 
     def look(self) -> bool:
         """Ask MPI who has died; whether it knew of anyone new."""

@@ -8,8 +8,8 @@ from nnlo.comm.messages import Header, Kind
 from nnlo.flat import HEADER_BYTES
 from nnlo.roles.checkpoints import preempted
 from nnlo.roles.parcels import Parcels
-from nnlo.roles.peer import NOTICES
 from nnlo.roles.peer_state import dealt_again
+from nnlo.roles.reports import NOTICES
 from nnlo.roles.setup import Setup
 from nnlo.training.checkpoint.contents import Restored, worker_file
 from nnlo.training.checkpoint.parcel import Tree, packed, unpacked
@@ -24,10 +24,20 @@ class ChairState:
 
     def __init__(self, chair: Chair, setup: Setup) -> None:
         self._chair = chair
-        self._parcels = {n: Parcels(chair.transport, peer) for n, peer in enumerate(chair.workers, 1)}
         self._pools = len(setup.intake.pools)
-        self._notices = chair.transport.channel(chair.workers[0], NOTICES, HEADER_BYTES)
-        self._noticed = False
+        self._listener: int | None = None
+        self.gather()
+
+    def gather(self) -> None:
+        """The chair's workers are others than before."""
+        self._noticed, first = False, self._chair.workers[0]
+        if first != self._listener:
+            self._listener, self._notices = first, self._chair.transport.channel(first, NOTICES, HEADER_BYTES)
+
+    @property
+    def _parcels(self) -> dict[int, Parcels]:
+        """By the numbers of the workers."""
+        return {n: self._chair.leaving.parcels[peer] for n, peer in enumerate(self._chair.workers, 1)}
 
     def notice(self, signalled: bool) -> None:
         """A round is over that is no point of the run: have the next one be one, if it is time."""
@@ -36,15 +46,24 @@ class ChairState:
             self._noticed = True
 
     async def save(self, signal: str | None) -> None:
-        """Take what the workers show; `signal`: that for which the job leaves then."""
+        """Take what the workers show, unless one is lost; `signal`: that for which the job leaves then."""
         chair = self._chair
         self._noticed = False
-        await chair.checkpoints.begin(chair.clock, chair.over)
-        await chair.checkpoints.collect(list(self._parcels.items()), all_of_them=True)
-        chair.checkpoints.close(state_dict(chair))
+        showing = [peer for peer in chair.workers if await chair.leaving.shows(peer)]
+        if showing == chair.workers:
+            await self._save()
+        else:
+            for peer in showing:
+                await chair.leaving.pass_over(peer)
         if signal:
             await chair.checkpoints.written()
             chair.failure = preempted(signal, chair.checkpoints.last)
+
+    async def _save(self) -> None:
+        chair = self._chair
+        await chair.checkpoints.begin(chair.clock, chair.over)
+        if await chair.checkpoints.collect(list(self._parcels.items()), all_of_them=True):
+            chair.checkpoints.close(state_dict(chair))
 
     async def hand_out(self, restored: Restored) -> None:
         """Give the workers what they had; new ones get what is the same on all."""
@@ -54,8 +73,7 @@ class ChairState:
         alike = states[1]["alike"]
         for number, parcels in self._parcels.items():
             own = files.get(number)
-            told = {"own": own is not None, "alike": alike, "epoch": epoch, "ranges": dealt[number - 1]}
-            await parcels.send(packed({**told, "whole": not any(dealt)}))  # after what was the last epoch then
+            await parcels.send(packed({"own": own is not None, "alike": alike, "epoch": epoch, "dealt": dealt}))
             if own is not None:
                 await parcels.send(own)
 

@@ -44,7 +44,7 @@ class Checkpoints:
         self._owner, self._history, self._seconds = owner, history, seconds
         self._store = Store(wanted.checkpoint, wanted.keep) if wanted.checkpoint else None
         self._interval, self._every = wanted.checkpoint_interval, wanted.seconds
-        self._epochs, self._at = 0, seconds()
+        self._epochs, self._at = self._before = 0, seconds()
         if setup.restored:
             before = setup.restored.master
             self._epochs, self._at = before["marks"]["epochs_closed"], before["seconds"]
@@ -79,6 +79,7 @@ class Checkpoints:
         await self._done()
         assert self._store is not None
         closed = self._milestones.marks.epochs_closed
+        self._before = self._epochs, self._at
         self._at_end, self._epochs, self._at = closed > self._epochs, closed, self._seconds()
         self._draft = self._store.draft()
         self._about = {
@@ -90,23 +91,27 @@ class Checkpoints:
             "job": fingerprint(self._job, self._setup.layout, self._setup.intake.samples, self._setup.intake.grain),
         }
 
-    async def collect(self, numbered: Sequence[tuple[int, Parcels]], all_of_them: bool = False) -> None:
+    async def collect(self, numbered: Sequence[tuple[int, Parcels]], all_of_them: bool = False) -> bool:
         """What these workers show, each under its number; one who dies meanwhile is left out.
 
-        all_of_them: without one of them there is no checkpoint. Raises PeerLost then.
+        all_of_them: without one of them there is no checkpoint. Whether there is one.
         """
         assert self._draft is not None
+        complete = True
         for number, parcels in numbered:
             self._draft.begin(worker_file(number))
             try:
                 await parcels.receive(self._draft.add)
             except PeerLost:
                 self._draft.drop(worker_file(number))
-                if all_of_them:
-                    self._draft.discard()
-                    raise
+                complete = False
             else:
                 self._draft.end()
+        if all_of_them and not complete:
+            self._draft.discard()
+            self._draft = None
+            self._epochs, self._at = self._before
+        return complete or not all_of_them
 
     def close(self, tree: Tree) -> None:
         """With what rank 0 itself has, it is all there; the record is added once the validation under way has ended."""

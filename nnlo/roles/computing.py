@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -57,7 +57,7 @@ class Computing:
         self._gradients = Gradients(setup.module, setup.layout, gradient)
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
-        self._kept = up.buffers.clone()
+        self.kept = up.buffers.clone()
         self._watchdog = setup.watchdog
         self._skips = job.survival.on_bad_file == "skip"
         self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype), self._skips)
@@ -65,6 +65,10 @@ class Computing:
     def add(self, dealt: Range) -> None:
         """A range of batches to compute, after those that are there."""
         self.prefetch.add(dealt)
+
+    async def deal_again(self, dealt: Sequence[Range]) -> None:
+        """These ranges are to be computed, and none of those from before."""
+        self.prefetch.restart(dealt)
 
     async def next(self) -> Batch | None:
         """The next batch; None where the rank's own generator has ended."""
@@ -81,7 +85,7 @@ class Computing:
     async def work(self, most: int, before: Callable[[int], None], after: Callable[[int], None]) -> Work:
         """Gradients of at most `most` batches of one range; `before` and `after` each, with its samples."""
         self._sums.zero_()
-        self._kept.copy_(self.flat.buffers)
+        self.keep_buffers()
         first = self.prefetch.ranges[0]
         done = Work(first.epoch, first.first)
         while done.count < min(most, first.count):
@@ -113,9 +117,13 @@ class Computing:
         if isinstance(self._step, ScaledStep):
             self._step.load_state_dict(state["step"])
 
+    def keep_buffers(self) -> None:
+        """Remember the float buffers as they are now."""
+        self.kept.copy_(self.flat.buffers)
+
     def restore_buffers(self) -> None:
-        """Those before the last `work`: what it made of them is not finite, or of an update that is not."""
-        self.flat.buffers.copy_(self._kept)
+        """Those before the last `work`: what became of them does not count."""
+        self.flat.buffers.copy_(self.kept)
 
     def _compute(self, batch: Batch, before: Callable[[int], None], after: Callable[[int], None]) -> None:
         self._gradients.begin()

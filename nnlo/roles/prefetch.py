@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -32,6 +32,13 @@ class Prefetch:
 
     def add(self, dealt: Range) -> None:
         insort(self.ranges, dealt)
+        self._fill()
+
+    def restart(self, ranges: Iterable[Range]) -> None:
+        """These and no others are to come."""
+        self._ahead.clear()
+        self._feed.forget()
+        self.ranges = sorted(ranges)
         self._fill()
 
     def _upcoming(self) -> Iterator[tuple[int, int]]:

@@ -46,22 +46,28 @@ class Told:
         sums, said = list(record[len(FIGURES) :]), (bool(spoils), int(asks), int(unread))
         return cls(int(samples), int(refused), int(count), bool(left), busy, int(up), int(down), *said, sums)
 
-    def write(self, record: Tensor) -> None:
-        numbers = [*(getattr(self, name) for name in FIGURES), *self.sums]
-        record.copy_(torch.tensor(numbers, dtype=torch.float64))
+    @property
+    def record(self) -> list[float]:
+        return [*(getattr(self, name) for name in FIGURES), *self.sums]
 
 
 class Round:
-    """One round's records, float64 of shape (workers, numbers), in memory that can be sent."""
+    """One round's records, float64 of shape (workers, numbers), at the start of memory that can be sent."""
 
     def __init__(self, transport: Transport, sums: int, everyone: Tensor) -> None:
         self._transport, self._mine = transport, torch.zeros(record_size(sums), dtype=torch.float64)
-        self.records = everyone.view(transport.size, record_size(sums))
+        self.records = everyone[: transport.size * record_size(sums)].view(transport.size, record_size(sums))
 
     def tell(self, told: Told) -> Source:
         """Start telling the others."""
-        told.write(self._mine)
+        self._mine.copy_(torch.tensor(told.record, dtype=torch.float64))
         return self._transport.gather_all(self._mine, self.records)
+
+    async def over(self) -> None:
+        """Wait until all workers have been through it."""
+        source = self._transport.gather_all(torch.zeros(1), torch.zeros(self._transport.size, 1))
+        if not source.ready:
+            await self._transport.wait([source])
 
     def told(self) -> list[Told]:
         """What all workers did, once the source is ready."""

@@ -8,7 +8,7 @@ it was dealt meanwhile, and they read the batch by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -86,6 +86,12 @@ class Lead(Sharing):
         super().add(dealt)
         self._dealt.append(dealt)
 
+    async def deal_again(self, dealt: Sequence[Range]) -> None:
+        await super().deal_again(dealt)
+        self._dealt.clear()
+        await self._tell(Kind.STOPPED)
+        self._dealt.extend(dealt)
+
     async def next(self) -> Batch | None:
         batch = await super().next()
         if batch is None:
@@ -160,6 +166,8 @@ class Member(Sharing):
                 return
             if header.kind is Kind.UPDATE:
                 await self._batch(header)
+            if header.kind is Kind.STOPPED:
+                await self.deal_again([])
             if header.kind is Kind.STATE:
                 await self._team.transport.allgather(packed(random_state()))
             if header.kind is Kind.WEIGHTS:

@@ -12,7 +12,7 @@ import pytest
 from nnlo import Algo
 from nnlo.comm.costs import Costs, Fault, FaultInjected, FaultKind
 from nnlo.comm.virtual import VirtualWorld
-from nnlo.errors import PeerLost, TrainingError
+from nnlo.errors import TrainingError
 from tests.golden.test_asynchronous import OneHot
 from tests.jobs import Rows, Run, train_here
 
@@ -175,17 +175,6 @@ def test_whoever_dies_when_the_others_do_every_sample_once(seed: int) -> None:
     )
     assert run.history["outcome"] == "done" and run.last["samples"] == 3 * SAMPLES
     assert {one["rank"] for one in run.history["lost"]} <= set(dying)
-
-
-@pytest.mark.parametrize("peer", [1, 3])
-@pytest.mark.parametrize(
-    "algo", [{"optimizer": "sgd", "lr": 0.1, "mode": "allreduce"}, {"optimizer": None, "mode": "local"}]
-)
-def test_a_lost_rank_of_a_collective_ends_the_job(algo: dict[str, object], peer: int) -> None:
-    x = np.arange(SAMPLES, dtype="float64")[:, None]
-    data = Rows(x, np.full((SAMPLES, 1), -1000.0), BATCH)
-    with pytest.raises(PeerLost, match=f"rank {peer} is lost"):
-        train_here(dying((peer, 2)), data, Algo(loss="mae", metrics=(), **algo), lambda: OneHot(SAMPLES), epochs=2)
 
 
 @pytest.mark.parametrize("options", [{}, {"synchronous": True}])

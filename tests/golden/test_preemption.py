@@ -11,8 +11,7 @@ import pytest
 from nnlo import Callback
 from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
-from nnlo.errors import Finished, PeerLost, Preempted, TrainingError
-from nnlo.roles.parcels import Parcels
+from nnlo.errors import Finished, Preempted, TrainingError
 from tests.golden.test_restoring import EPOCHS, EXACT, SAMPLES, algo_of, kept_in, learn, network, same_figures, sgd
 from tests.jobs import Rows, labelled, same_bits, train_here
 
@@ -84,26 +83,6 @@ def test_what_a_rule_has_seen_goes_on(tmp_path: Path) -> None:
     with pytest.raises(Finished, match=r"it was stopped .--early-stopping val_acc.*: drop that rule to go on"):
         learn(size, algo_of(still), checkpoint=tmp_path, restore="auto", **rule)
     assert len(kept_in(tmp_path)) == 2
-
-
-def test_a_collective_that_loses_a_worker_while_it_shows_what_it_has_keeps_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receive, turns = Parcels.receive, iter(range(99))
-
-    async def lost(self: Parcels, take: Any) -> None:
-        if next(turns) == 4:
-            raise PeerLost(2)
-        await receive(self, take)
-
-    monkeypatch.setattr(Parcels, "receive", lost)
-    size, options = EXACT["allreduce"]
-    with pytest.raises(PeerLost):
-        learn(size, algo_of(options), checkpoint=tmp_path, checkpoint_interval=1)
-    monkeypatch.undo()
-    assert [folder.name for folder in kept_in(tmp_path)] == ["000001"]
-    again = learn(size, algo_of(options), checkpoint=tmp_path, restore="auto")
-    assert same_bits(again.state, learn(size, algo_of(options)).state)
 
 
 @pytest.mark.parametrize("way", ["downpour", "gem"])

@@ -178,7 +178,7 @@ def test_votes_are_counted(rand_zero: bool, exchange: str) -> None:
     assert told == {"usages": {str(level): count for level, count in expected.items()}}
     assert sum(told["usages"].values()) == 900
     assert sum(algorithm.report(counting)["usages"].values()) == 0
-    assert algorithm.report(workers.states[1]) == {}
+    assert algorithm.report(workers.states[1]) == ({} if exchange == "server" else told), "any may come to report"
 
 
 def test_votes_are_not_counted_unless_asked_for() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from nnlo.comm.motion import Motion, MpiRequest
 from nnlo.comm.watch import GRACE, INTERVAL, Watch
-from nnlo.errors import LauncherLost, PeerLost
+from nnlo.errors import LauncherLost, Stranded
 
 
 class Known:
@@ -62,7 +62,7 @@ def test_where_nobody_outlives_another_the_launcher_has_some_seconds(clock: Cloc
     clock.now += GRACE - 1
     watch.check()
     clock.now += 2
-    with pytest.raises(PeerLost, match="rank 2 is lost: its process has ended"):
+    with pytest.raises(Stranded, match="rank 2 is lost: its process has ended"):
         watch.check()
     assert told == [] and watch.errors == ()
 
