@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from torch import Tensor
 
@@ -174,6 +174,10 @@ class Transport(ABC):
     @abstractmethod
     async def split(self, color: int | None) -> Transport | None:
         """The group of the ranks that give the same colour, in the order of this one; None stays out."""
+
+    @abstractmethod
+    async def perish(self, reason: str) -> NoReturn:
+        """End this rank at once: for the others it is lost, which they know how to deal with."""
 
     @abstractmethod
     async def regroup(self, peers: tuple[int, ...]) -> Transport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -283,6 +284,13 @@ class MpiTransport(Transport):
         name = (*self.name, self._splits, color)
         self._groups.append(MpiTransport(group, peers, self.spin, self.motion, name))
         return self._groups[-1]
+
+    async def perish(self, reason: str) -> NoReturn:
+        text = f"nnlo: rank {self.id} on {MPI.Get_processor_name()} ends: {reason}"
+        note_error(text)
+        print(text, file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("the dead go on")
 
     async def regroup(self, peers: tuple[int, ...]) -> Transport:
         self._collectives.give_up()

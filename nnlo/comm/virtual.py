@@ -334,13 +334,14 @@ class VirtualWorld(World):
             raise FaultInjected(f"rank {process.id} fails at step {fault.step}")
         if fault.kind is FaultKind.DIE:
             if fault.seconds:
-                self.at(self.now() + fault.seconds, partial(self._die, process))
+                self.at(self.now() + fault.seconds, partial(self.die, process))
             else:
-                self._die(process)
+                self.die(process)
             return 0.0
         return fault.seconds
 
-    def _die(self, process: Process) -> None:
+    def die(self, process: Process) -> None:
+        """That rank is gone, which its peers have not noticed yet."""
         if not process.alive:
             return
         process.alive = False

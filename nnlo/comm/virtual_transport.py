@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -106,6 +106,11 @@ class VirtualTransport(Transport):
         peers = tuple(peer for peer, given in zip(self.peers, colors, strict=True) if given == str(color).encode())
         group = self.world.group((*self.group.key, turn, color), peers)
         return type(self)(self.world, self.process, group)
+
+    async def perish(self, reason: str) -> NoReturn:
+        self.world.die(self.process)
+        await Wait([], None)
+        raise AssertionError("the dead are not woken")
 
     async def regroup(self, peers: tuple[int, ...]) -> Transport:
         return type(self)(self.world, self.process, self.world.group((*self.group.key, "left", *peers), peers))

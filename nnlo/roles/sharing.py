@@ -20,8 +20,9 @@ from nnlo.comm.messages import Flag, Header, Kind
 from nnlo.data.blocks import each
 from nnlo.data.dealing import Range
 from nnlo.data.feed import Batch
-from nnlo.errors import DataError
+from nnlo.errors import DataError, PeerLost
 from nnlo.flat import HEADER_BYTES, Arena
+from nnlo.logs import LOG
 from nnlo.roles.computing import Computing
 from nnlo.roles.setup import Setup
 from nnlo.roles.team import LEAD, Team
@@ -154,6 +155,14 @@ class Member(Sharing):
         super().__init__(transport, job, setup, up.vector, gradient, up, torch.zeros_like(up.sums))
 
     async def run(self) -> None:
+        """As long as the team is whole."""
+        try:
+            await self.serve()
+        except PeerLost as lost:
+            LOG.warning("%s: rank %d has nobody to compute for", lost, self._transport.id)
+            await self.end()
+
+    async def serve(self) -> None:
         while True:
             began = self._transport.trace.now()
             await self._team.share(self._told)

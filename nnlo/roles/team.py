@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nnlo.comm.base import Source, Transport
 from nnlo.comm.torch_group import Collectives, TorchGroup, meet
+from nnlo.errors import PeerLost
 from nnlo.topology import Node, Role
 from nnlo.training.job import Job
 
@@ -39,8 +40,14 @@ class Team:
         await self._all([self._collectives.allreduce(memory) for memory in memories])
 
     async def _all(self, sources: Sequence[Source]) -> None:
-        while under_way := [source for source in sources if not source.ready]:
-            await self.transport.wait(under_way)
+        """Raises PeerLost on members; a lead that has lost one is lost itself."""
+        try:
+            while under_way := [source for source in sources if not source.ready]:
+                await self.transport.wait(under_way)
+        except PeerLost as lost:
+            if self.leads:
+                await self.transport.perish(f"{lost}, which is of its team")
+            raise
 
     def close(self) -> None:
         """Nothing more is shared; every rank of the team does it."""

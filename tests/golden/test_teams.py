@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nnlo import Algo, Data, MPIManager
 from nnlo.algos import MODES
-from nnlo.comm.costs import Costs
+from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import DataError
 from nnlo.training.seeds import seed_everything
@@ -249,3 +249,14 @@ def test_mixed_precision_in_a_team(amp: str) -> None:
     runs = [trained(p, Batches(cut(x, y, [4, 4])), workers=1, make=narrow, amp=amp) for p in (2, 1)]
     for name, value in runs[1].state.items():
         torch.testing.assert_close(runs[0].state[name], value, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("peer", [4, 5, 6])
+@pytest.mark.parametrize("mode", ["downpour", "allreduce"])
+def test_a_team_that_loses_a_rank_is_lost_and_the_others_do_its_work(mode: str, peer: int) -> None:
+    """Of two teams of three, whether it is the lead of the second or another of its ranks."""
+    world = VirtualWorld(7, costs=Costs(compute=1e-3, notice=1e-3), faults=[Fault(peer, 2, FaultKind.DIE)])
+    algo = Algo("sgd", lr=0.1, mode=mode, loss="sparse_categorical_crossentropy")
+    run = train_here(world, Rows(*labelled(96), 8), algo, lambda: nn.Linear(8, 4), epochs=2, num_processes=3)
+    assert [one["rank"] for one in run.history["lost"]] == [4]
+    assert run.history["outcome"] == "done" and run.last["samples"] == 2 * 96
