@@ -52,9 +52,11 @@ class Reports:
         return NOTICED
 
     async def send(self, header: Header) -> None:
-        """Tell rank 0 what all did."""
+        """Tell rank 0 what all did. Raises PeerLost where that is gone."""
         rounds = self._rounds
         if self._channel is not None:
+            if self._channel.ready:  # nothing is to come now
+                self._channel.take()
             sent = self._channel.send(replace(header, version=rounds.version, flags=rounds.flags), rounds.up.storage)
             if not sent.ready:
                 await rounds.transport.wait([sent])

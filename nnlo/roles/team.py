@@ -46,7 +46,7 @@ class Team:
                 await self.transport.wait(under_way)
         except PeerLost as lost:
             if self.leads:
-                await self.transport.perish(f"{lost}, which is of its team")
+                await self.transport.perish(f"rank {lost.peer} of its team is lost")
             raise
 
     def close(self) -> None:
