@@ -124,11 +124,11 @@ class Chair:
             return
         told = self.told(header)
         self._asked = max(one.asks for one in told)
+        self.release()
         if header.kind is Kind.SNAPSHOT:
-            self.take(told, header.flags)
+            self.account_for(told, header.flags)
             await self.point(header)
         else:
-            self.take(None, 0)
             self._held = told, header.flags
             if self.keeping:
                 self.keeping.notice(self._signals.caught is not None)
@@ -144,13 +144,11 @@ class Chair:
             Told.read(record) for record in self.arena.sums.view(-1, self._record_size)[: len(self.workers)].tolist()
         ]
 
-    def take(self, told: list[Told] | None, flags: int) -> None:
-        """Take in the round that was held back, and then this one, if it is over too."""
+    def release(self) -> None:
+        """Take in the round that was held back."""
         held, self._held = self._held, None
         if held is not None:
             self.account_for(*held)
-        if told is not None:
-            self.account_for(told, flags)
 
     def account_for(self, records: list[Told], flags: int) -> None:
         """Take in what the workers did in a round."""
@@ -229,7 +227,7 @@ class Chair:
     async def be_at(self, position: dict[str, Any], state: dict[str, Any] | None) -> None:
         """So far have the workers come together, the first of them lost perhaps before it could report that."""
         if self.rounds < position["rounds"]:
-            self.take(None, 0)
+            self.release()
         self._held = None
         if self.rounds < position["rounds"] and state is not None:
             for name, memory in self.weights.items():

@@ -53,8 +53,8 @@ class Peer:
 class Rounds:
     """`transport` reaches rank 0, `workers` the other workers.
 
-    `epoch` is that of the next round. `before`: the ranges of this worker before the round that is under way, None
-    between two rounds. What comes of a round is taken in by `close` at once, or not at all.
+    `epoch` is that of the next round; `under_way`: whether one is. What comes of a round is taken in by `close` at
+    once, or not at all.
     """
 
     def __init__(self, transport: Transport, workers: Transport, job: Job, setup: Setup) -> None:
@@ -79,7 +79,7 @@ class Rounds:
         self.rounds = NOT_BEGUN
         self.factor, self.flags = 1.0, Flag.NONE
         self.bad_in_a_row, self.hopeless = 0, False
-        self.before: list[Range] | None = None
+        self.under_way = False
         self.told: list[Told] = []
         self.figures: dict[str, Any] = {}
         self.lost = False
@@ -197,14 +197,14 @@ class Rounds:
 
     async def one_round(self) -> None:
         """Compute one update, and take in what becomes of all."""
-        self.before = list(self.computing.prefetch.ranges)
+        self.under_way = True
         self.scale(self.job.factor(self.clock, self.samples))
         done = await self.compute()
         mine = self.sealed(done)
         began = self.transport.trace.now()
-        under_way = [self.round.tell(mine), *self.reducing.under_way]
+        sources = [self.round.tell(mine), *self.reducing.under_way]
         self.computing.prefetch.prepare()
-        while pending := [source for source in under_way if not source.ready]:
+        while pending := [source for source in sources if not source.ready]:
             await self.workers.wait(pending)
         told = self.round.told()
         self.close(told, await self.merged(told))
@@ -284,7 +284,7 @@ class Rounds:
         if not any(one.left for one in told):
             self.epoch += 1
             self.shares.begin()
-        self.told, self.before, self.rounds = told, None, self.rounds + 1
+        self.told, self.under_way, self.rounds = told, False, self.rounds + 1
 
     def step(self, merged: Tensor) -> None:
         self.algorithm.apply(self.x, merged, self.state)

@@ -33,7 +33,7 @@ class Regrouping:
 
     async def run(self) -> bool:
         """Stop, and go on as rank 0 says; whether there is anything to go on with. Raises PeerLost at another loss."""
-        if self._rounds.before is not None:
+        if self._rounds.under_way:
             self._rounds.algorithm.refused(self._rounds.x, self._rounds.state)
         await self._parcels.send(packed(self._position()), Kind.STOPPED)
         while (told := unpacked(await self._parcels.receive_all(), "rank 0"))["shows"]:
@@ -56,7 +56,7 @@ class Regrouping:
         return {
             "alike": {**same(rounds), "algorithm": alike},
             "vector": rounds.x,
-            "buffers": rounds.up.buffers if rounds.before is None else rounds.computing.kept,
+            "buffers": rounds.computing.kept if rounds.under_way else rounds.up.buffers,
             "counters": rounds.up.counters,
             "told": [one.record for one in rounds.told],
             "flags": rounds.flags,
@@ -68,11 +68,11 @@ class Regrouping:
         rounds = self._rounds
         rounds.reducing.close()
         workers = await rounds.workers.regroup(tuple(told["peers"]))
-        if rounds.before is not None:
+        if rounds.under_way:
             rounds.computing.restore_buffers()
         if rounds.rounds < told["rounds"]:
             self._catch_up(told)
-        rounds.before = None
+        rounds.under_way = False
         rounds.form(workers)
         if rounds.algorithm.sends_gradient:
             rounds.reducing.scale(rounds.factor)

@@ -17,7 +17,8 @@ from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import TrainingError
 from nnlo.roles import parcels
-from nnlo.roles.peer import Rounds
+from nnlo.roles.peer import NOT_BEGUN, Rounds
+from nnlo.roles.regrouping import Regrouping
 from nnlo.training.checkpoint.store import Saved
 from tests.golden.test_asynchronous import OneHot
 from tests.golden.test_restoring import EXACT, algo_of, kept_in, network
@@ -74,8 +75,8 @@ def test_the_others_do_what_it_had_not_done(peer: int, bucket_mib: int, at_the_e
         assert torch.equal(w, run.state["w"])
 
 
-def test_the_round_after_the_one_that_it_died_in_is_as_if_it_had_never_been(at_the_end: dict[int, Tensor]) -> None:
-    """One that dies in the first round has done nothing: 6 batches for each of the two others."""
+def test_one_that_dies_in_the_first_round_has_done_nothing() -> None:
+    """There are 6 batches for each of the two others."""
     assert shares(one_hot(world((3, 0)), algo={**SGD, "lr": 48.0})) == {16: 96}
 
 
@@ -196,8 +197,7 @@ def test_whoever_dies_when_every_sample_is_done_once(seed: int) -> None:
 def test_a_checkpoint_that_a_loss_breaks_off_is_made_later(
     piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One dies before it has shown its state, or while it does; the first checkpoint is made where the second epoch
-    ends."""
+    """One dies before it has shown its state, or while it does."""
     monkeypatch.setattr(parcels, "PIECE_BYTES", piece)
     (size, options), way = EXACT["allreduce"], 1e-4
     costs = Costs(compute=1e-3, notice=way, latency=way, bandwidth=1e7)
@@ -211,12 +211,23 @@ def test_a_checkpoint_that_a_loss_breaks_off_is_made_later(
     assert SAMPLES < first.about["samples"] < 2 * SAMPLES, "it is due as soon as they have come together"
 
 
-def test_one_that_is_lost_before_the_first_round_is_not_missed(at_the_end: dict[int, Tensor]) -> None:
-    """It has passed on the first weights, and dies before the others have them."""
+@pytest.mark.parametrize(("seed", "begun"), [(3, [NOT_BEGUN, 0]), (5, [NOT_BEGUN, NOT_BEGUN])])
+def test_one_that_is_lost_before_the_first_round_is_not_missed(
+    seed: int, begun: list[int], at_the_end: dict[int, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has passed on the first weights, and dies before one of the others has them, or both."""
+    position, found = Regrouping._position, list[int]()
+
+    def noted(self: Regrouping) -> dict[str, Any]:
+        where = position(self)
+        found.append(where["rounds"])
+        return where
+
+    monkeypatch.setattr(Regrouping, "_position", noted)
     slow = Costs(compute=1e-3, notice=1e-6, spread=0.5)
-    comm = VirtualWorld(4, costs=slow, faults=[Fault(1, 0, FaultKind.DIE, 1e-6)], seed=3)
+    comm = VirtualWorld(4, costs=slow, faults=[Fault(1, 0, FaultKind.DIE, 1e-6)], seed=seed)
     assert shares(one_hot(comm, algo={**SGD, "lr": 48.0})) == {16: 96}
-    assert at_the_end.keys() == {2, 3}
+    assert at_the_end.keys() == {2, 3} and found == begun
 
 
 class Generated(Data):
