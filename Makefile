@@ -11,7 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEELS ?= /opt/wheels
 METADATA := pyproject.toml setup.py constraints.txt
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+# What is never imported need not be compiled: that would be most of it, and half of the time that installing takes.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
 	$(addprefix --find-links ,$(wildcard $(WHEELS))) --constraint constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 PYTEST := $(RUN) python -m pytest
@@ -57,6 +58,7 @@ $(VENV)/.python:
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev $(VENV)/.docs: $(VENV)/.python $(METADATA)
 	@echo "Installing nnlo[$(EXTRAS)] into $(VENV); the first time takes minutes"
 	@$(PIP) --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -c 'import nnlo.drivers.TrainingDriver'
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := mpi,plot

@@ -1,16 +1,17 @@
-"""Runs the functions `body_*(comm)` of a module on every rank, one after another, in one job.
+"""Runs functions `body_*(comm)` of modules on every rank, one after another, in one job.
 
-    mpirun -np 3 python tests/mpi/run_bodies.py MODULE.py [NAME ...] [--seconds 20] [--records DIR]
+    mpirun -np 3 python tests/mpi/run_bodies.py MODULE.py::body_ping[::SECONDS] ... [--records DIR]
 
-Each body gets a communicator of its own. A body passes when it returns on every rank, fails when it raises on one, and
-is skipped by `unittest.SkipTest`. Each rank appends a line of JSON a body to DIR/RANK.jsonl, at once, so that they
-outlive a job that has to be ended: when a body is not done in time, or one rank has failed in it and another is still
-in it GRACE seconds later. Rank 0 prints the report of `merge` as JSON.
+Each body gets a communicator of its own, and may take so many seconds. It passes when it returns on every rank, fails
+when it raises on one, and is skipped by `unittest.SkipTest`. Each rank appends a line of JSON a body to DIR/RANK.jsonl,
+at once, so that they outlive a job that has to be ended: when a body is not done in time, or one rank has failed in it
+and another is still in it GRACE seconds later. Rank 0 prints the report of `merge` as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+SECONDS = TO_END = 20.0
 GRACE = 2.0
 ENDED = 70
 """Exit code of a rank that ends the job because a body hangs."""
@@ -34,30 +36,29 @@ ENDED = 70
 class Rank:
     """What one rank does: runs bodies, writes its records, waits for the others without burning its core."""
 
-    def __init__(self, world: Any, records: Path, seconds: float) -> None:
+    def __init__(self, world: Any, records: Path) -> None:
         self.control = world.Dup()
         self.path = records / f"{world.rank}.jsonl"
-        self.seconds = seconds
 
-    def run(self, name: str, body: Callable[[Any], None]) -> None:
+    def run(self, name: str, body: Callable[[Any], None], seconds: float) -> None:
         comm = self.control.Dup()
-        with self.watched(name):
+        with self.watched(name, seconds):
             outcome, text = attempt(body, comm)
         self.write(name, outcome, text)
-        self.wait_for_others(GRACE if outcome == "failed" else self.seconds + GRACE)
+        self.wait_for_others(GRACE if outcome == "failed" else seconds + GRACE)
 
     @contextmanager
-    def watched(self, name: str) -> Iterator[None]:
+    def watched(self, name: str, seconds: float) -> Iterator[None]:
         """Ends the job when the block takes longer than `seconds`; the record shows where this rank stood."""
         inside = threading.get_ident()
 
         def end() -> None:
             stack = "".join(traceback.format_stack(sys._current_frames()[inside]))
-            self.write(name, "failed", f"still running after {self.seconds:g} s:\n{stack}")
+            self.write(name, "failed", f"still running after {seconds:g} s:\n{stack}")
             time.sleep(1)
             os._exit(ENDED)
 
-        timer = threading.Timer(self.seconds, end)
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
@@ -105,6 +106,7 @@ def _verdict(found: list[dict[str, Any]], ranks: int) -> dict[str, str]:
     return {"outcome": "skipped", "text": skips[0]} if skips else {"outcome": "passed", "text": ""}
 
 
+@functools.cache
 def load(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert spec and spec.loader, f"no Python module: {path}"
@@ -116,9 +118,7 @@ def load(path: str) -> ModuleType:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("module")
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("bodies", nargs="+", metavar="MODULE.py::NAME[::SECONDS]")
     parser.add_argument("--records")
     args = parser.parse_args()
     sys.path[0] = str(Path(__file__).parents[2])
@@ -126,14 +126,13 @@ def main() -> None:
 
     world = MPI.COMM_WORLD
     records = Path(world.bcast(args.records or (tempfile.mkdtemp() if world.rank == 0 else None)))
-    bodies = {name: body for name, body in vars(load(args.module)).items() if name.startswith("body_")}
-    names = args.names or list(bodies)
-    rank = Rank(world, records, args.seconds)
-    for name in names:
-        rank.run(name, bodies[name])
+    rank = Rank(world, records)
+    for text in args.bodies:
+        path, name, *limit = text.split("::")
+        rank.run(text, getattr(load(path), name), float(limit[0]) if limit else SECONDS)
     if world.rank == 0:
-        print(json.dumps(merge(records, names, world.size), indent=1), flush=True)
-    with rank.watched("Finalize"):
+        print(json.dumps(merge(records, args.bodies, world.size), indent=1), flush=True)
+    with rank.watched("Finalize", TO_END):
         MPI.Finalize()
 
 

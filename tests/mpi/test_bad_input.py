@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
 
 from tests.jobs import labelled
@@ -17,9 +16,9 @@ from tests.mpi.launch import Job, Result
 SOON = 5.0
 """Seconds from the moment that a fault is told until every process is gone."""
 DRIVER = "TrainingDriver"
-SMALL = ("--model", "mlp", "--model-params", "inputs=8,hidden=4,classes=4", "--batch", "5", "--epochs", "50")
 
 test_ranks_refuse_alike = bodies_test("bodies_bad_input.py", ranks=(3,))
+test_the_driver_refuses = bodies_test("bodies_driver.py", ranks=(3,), others=())
 
 
 def ended(program: Sequence[str | Path], folder: Path, marker: str, mpi: str = "mpich") -> Result:
@@ -67,43 +66,6 @@ def test_number_out_of_range(tmp_path: Path) -> None:
     assert refused(["--batch", "0"], tmp_path) == f"{DRIVER}: --batch must be at least 1, not 0"
 
 
-def test_every_bad_file_is_named(tmp_path: Path, lists: Path) -> None:
-    (tmp_path / "text.h5").write_text("not HDF5\n" * 100)
-    whole = write_h5(tmp_path / "cut.h5", rows=5000).read_bytes()
-    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    lists.write_text("a.h5\ntext.h5\ngone.h5\ncut.h5\n")
-    said = refused([*SMALL, "--train_data", lists], tmp_path)
-    assert all(name in said for name in ("text.h5", "gone.h5", "cut.h5")) and "a.h5" not in said
-
-
-def test_unknown_option(tmp_path: Path) -> None:
-    assert refused(["--batch_size", "3"], tmp_path) == f"{DRIVER}: unknown option --batch-size: did you mean --batch?"
-
-
-def test_model_file_that_raises(tmp_path: Path, lists: Path) -> None:
-    (tmp_path / "broken.py").write_text("import torch\n\nraise RuntimeError('no such layer')\n")
-    said = refused(["--model", "broken.py", "--train-data", lists], tmp_path)
-    assert "broken.py" in said and "line 3" in said and "RuntimeError: no such layer" in said
-
-
-def test_output_that_does_not_fit_the_labels(tmp_path: Path, lists: Path) -> None:
-    for name in ("a.h5", "b.h5"):
-        with h5py.File(tmp_path / name, "a") as file:
-            del file["labels"]
-            file["labels"] = np.eye(60, 7, dtype=np.float32)
-    said = refused([*SMALL, "--train-data", lists], tmp_path)
-    assert "(2, 4)" in said and "(2, 7)" in said
-
-
-def test_names_that_exist(tmp_path: Path, lists: Path) -> None:
-    (tmp_path / "mlp_mine_history.json").write_text("precious")
-    result = ended([DRIVER, *SMALL, "--train-data", lists, "--trial-name", "mine"], tmp_path, f"{DRIVER}:")
-    assert result.code == 2, result
-    assert result.stderr.count(f"{DRIVER}:") == 1 and "--overwrite" in result.stderr, result
-    assert {path.name for path in tmp_path.glob("mlp_*")} == {"mlp_mine_history.json"}
-    assert (tmp_path / "mlp_mine_history.json").read_text() == "precious"
-
-
 def test_help_is_printed_once(tmp_path: Path) -> None:
     result = ended([DRIVER, "--help"], tmp_path, "nothing")
     assert result.code == 0 and result.stdout.count("usage:") == 1 and not result.stderr, result
@@ -128,20 +90,6 @@ def test_what_one_rank_cannot_read_ends_all(tmp_path: Path, lists: Path) -> None
     assert result.code == 2, result
     assert result.stderr.count(f"{DRIVER}: --config run.yaml: No such file") == 1, result
     assert "Traceback" not in result.stderr and not (tmp_path / "out").exists(), result
-
-
-@pytest.mark.parametrize(
-    ("flags", "count"), [("", 10), ("--max-bad-updates 3", 3), ("--mode allreduce --max-bad-updates 4", 4)]
-)
-def test_non_finite_gradients_in_a_row(flags: str, count: int, tmp_path: Path, lists: Path) -> None:
-    for name in ("a.h5", "b.h5"):
-        with h5py.File(tmp_path / name, "a") as file:
-            file["features"][...] = np.nan
-    result = ended([DRIVER, *SMALL, "--train-data", lists, *flags.split()], tmp_path, f"{DRIVER}:")
-    said = [line for line in result.stderr.splitlines() if line.startswith(f"{DRIVER}:")]
-    assert result.code == 1, result
-    assert len(said) == 1 and f" {count} updates in a row" in said[0] and "--lr" in said[0], result
-    assert "Traceback" not in result.stderr, result
 
 
 SCRIPT = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
-from tests.mpi.bodies import HERE, run_bodies
+from tests.mpi.bodies import HERE, Body, run_bodies
 
 EXPECTED = {
     "body_passes": ("passed", ""),
@@ -19,15 +21,21 @@ EXPECTED = {
 }
 
 
+@functools.cache
+def selftest(mpi: str) -> dict[str, dict[str, str]]:
+    bodies = [Body(HERE / "bodies_selftest.py", name, 4.0) for name in EXPECTED]
+    return {body.name: found for body, found in run_bodies(bodies, mpi, 2).items()}
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_body_gets_its_verdict(mpi: str, name: str) -> None:
     outcome, text = EXPECTED[name]
-    report = run_bodies(HERE / "bodies_selftest.py", mpi, 2, seconds=4.0)[name]
+    report = selftest(mpi)[name]
     assert report["outcome"] == outcome, report["text"]
     assert text in report["text"]
 
 
 def test_traceback_names_the_rank_that_raised(mpi: str) -> None:
-    report = run_bodies(HERE / "bodies_selftest.py", mpi, 2, seconds=4.0)
+    report = selftest(mpi)
     assert "rank 1: Traceback" in report["body_raises_while_the_other_waits"]["text"]
     assert "time.sleep(1000)" in report["body_waits_for_ever"]["text"]
