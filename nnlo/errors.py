@@ -53,6 +53,10 @@ class LauncherLost(NnloError):
         super().__init__("the launcher of this job is gone, so the job ends")
 
 
+class TrialFailed(NnloError):
+    """What one rank raised ended this training on all its ranks, which go on with another one."""
+
+
 class PeerLost(NnloError):
     """A rank that can no longer be reached."""
 
@@ -66,3 +70,9 @@ class Stranded(NnloError):
 
     def __init__(self, peer: int) -> None:
         super().__init__(f"rank {peer} is lost: its process has ended, and without it this job cannot go on")
+
+
+def describe(error: BaseException) -> str:
+    """Type and first line of an exception: "ValueError: no such layer"."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

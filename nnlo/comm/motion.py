@@ -70,13 +70,14 @@ class Motion:
     """The messages of one rank that are under way, in all its groups, so that one wait covers them; its clock.
 
     Those between ranks of one host go by its `node`, all others by MPI, over `comm` and what was made of it.
-    `failures`: what MPI knows of those who have died, where this rank goes on without them.
+    `goes_out`: whether there are such. `failures`: what MPI knows of those who have died, where this rank goes on
+    without them.
     """
 
     def __init__(self, node: Node | None, comm: Any, failures: Failures | None = None) -> None:
         self.began, self.node, self._comm = time.perf_counter(), node, comm
-        self._goes_out = node is None or len(node.peers) < comm.size
-        self.longest = LONGEST_AWAY if self._goes_out else LONGEST_WAIT
+        self.goes_out = node is None or len(node.peers) < comm.size
+        self.longest = LONGEST_AWAY if self.goes_out else LONGEST_WAIT
         self.waits = False
         self.channels: list[End] = []
         self.requests: list[MpiRequest] = []
@@ -90,7 +91,7 @@ class Motion:
     @property
     def all_rings(self) -> bool:
         """Whether MPI moves nothing, and is not going to."""
-        return not (self._goes_out or self.channels or self.requests)
+        return not (self.goes_out or self.channels or self.requests)
 
     @property
     def active(self) -> list[UnderWay]:
@@ -120,7 +121,7 @@ class Motion:
         if active:
             self._test_some(active)
             self.requests = [request for request in self.requests if request.posted]
-        elif self._goes_out:
+        elif self.goes_out:
             self._comm.Iprobe(self._comm.rank)  # of anybody it would complain of the dead
 
     def _test_some(self, active: list[UnderWay]) -> None:

@@ -71,24 +71,28 @@ class MpiWorld(World):
     def __init__(self, comm: MPI.Intracomm, spin: bool = False, transport: str = "auto") -> None:
         self.comm, self.size, self.spin, self.transport = comm, comm.size, spin, transport
 
-    def run(self, main: Main[T]) -> T | None:
+    def open(self) -> MpiTransport:
+        """This rank's end of the world; every rank opens its own."""
         sharpen_timer()
         settle(self.comm.Ibarrier())
         comm = self.comm.Dup()
         failures = MpiFailures(comm) if os.environ.get(SURVIVES) == "1" else None
         motion = Motion(node_of(self.comm, self.transport), comm, failures)
-        transport = MpiTransport(comm, tuple(range(self.size)), self.spin, motion)
+        return MpiTransport(comm, tuple(range(self.size)), self.spin, motion)
+
+    def run(self, main: Main[T]) -> T | None:
+        transport = self.open()
         try:
             result: T = drive(main(transport))
         except BaseException as error:
             if not getattr(error, "agreed", False):
-                self._abort(error)
-            self._close(transport)
+                self.abort(error)
+            self.close(transport)
             raise
-        self._close(transport)
+        self.close(transport)
         return result if self.comm.rank == 0 else None
 
-    def _close(self, transport: MpiTransport) -> None:
+    def close(self, transport: MpiTransport) -> None:
         transport.close()
         transport.motion.close()
 
@@ -96,7 +100,7 @@ class MpiWorld(World):
         print(f"nnlo: rank {self.comm.rank}: {reason}", file=sys.stderr, flush=True)
         abort()
 
-    def _abort(self, error: BaseException) -> NoReturn:
+    def abort(self, error: BaseException) -> NoReturn:
         """End the job: the other ranks may be anywhere, so they cannot be asked to leave."""
         if isinstance(error, LauncherLost):  # MPI's way goes over the launcher, and each rank sees for itself
             note_error(str(error))
@@ -139,11 +143,22 @@ def abort() -> NoReturn:
     os._exit(1)
 
 
-def settle(request: MPI.Request) -> None:
-    """Wait for a request, giving the core away meanwhile."""
+def settle(request: MPI.Request, check: Callable[[], None] = lambda: None) -> None:
+    """Wait for a request, giving the core away meanwhile; `check` is called in between."""
     patience = Patience(spin=False)
     while not request.Test():
         patience.pause()
+        check()
+
+
+def gathered(comm: MPI.Intracomm, data: bytes, check: Callable[[], None]) -> list[bytes]:
+    """Everyone's bytes, in the order of the communicator."""
+    sizes = np.empty(comm.size, dtype=np.int64)
+    settle(comm.Iallgather(np.array([len(data)], dtype=np.int64), sizes), check)
+    everything = np.empty(int(sizes.sum()), dtype=np.uint8)
+    mine, counts = np.frombuffer(data, np.uint8), sizes.tolist()
+    settle(comm.Iallgatherv([mine, MPI.BYTE], [everything, counts, MPI.BYTE]), check)
+    return [part.tobytes() for part in np.split(everything, np.cumsum(sizes)[:-1])]
 
 
 def node_of(comm: MPI.Intracomm, transport: str) -> Node | None:
@@ -267,11 +282,7 @@ class MpiTransport(Transport):
     async def allgather(self, data: bytes) -> list[bytes]:
         if self.motion.watch.failures:
             return Gathered(self).of(data)
-        sizes = np.empty(self.size, dtype=np.int64)
-        settle(self.comm.Iallgather(np.array([len(data)], dtype=np.int64), sizes))
-        everything = np.empty(int(sizes.sum()), dtype=np.uint8)
-        settle(self.comm.Iallgatherv([np.frombuffer(data, np.uint8), MPI.BYTE], [everything, sizes.tolist(), MPI.BYTE]))
-        return [part.tobytes() for part in np.split(everything, np.cumsum(sizes)[:-1])]
+        return gathered(self.comm, data, self.motion.watch.check)
 
     async def split(self, color: int | None) -> Transport | None:
         self._splits += 1
@@ -301,6 +312,23 @@ class MpiTransport(Transport):
             raise PeerLost(min(missing))
         self._groups.append(MpiTransport(comm, found, self.spin, self.motion, (*self.name, "left", *found)))
         return self._groups[-1]
+
+    def comms(self) -> list[MPI.Intracomm]:
+        """Those of this group and of all that were made of it."""
+        return [self.comm, *(comm for group in self._groups for comm in group.comms())]
+
+    def discard(self) -> None:
+        """Give everything back as it is, where nothing more is going to come; every rank of the group does it."""
+        self._aside.close()
+        for group in self._groups:
+            group.discard()
+        for channel in self._channels:
+            if channel.posted:
+                channel.request.Cancel()
+                channel.request.Wait()
+            channel.request.Free()
+        if not self.motion.watch.lost:
+            self.comm.Free()
 
     def close(self) -> None:
         """See the last messages out and give everything back; every rank of the group does it."""

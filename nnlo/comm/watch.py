@@ -29,12 +29,14 @@ class Watch:
     """`lost` are the ranks that this one has outlived, of each of which `lose` is told once.
 
     Without `failures` none outlives another: where one has ended, the launcher ends the job, or else this rank does.
+    `alarm` is called at every look, and may raise.
     """
 
     def __init__(self, failures: Failures | None, lose: Callable[[int], None]) -> None:
         self.failures, self._lose = failures, lose
         self.errors = (failures.error,) if failures else ()
         self.lost: set[int] = set()
+        self.alarm: Callable[[], None] = lambda: None
         self._ended: dict[int, float] = {}
         self._parent, self._next = os.getppid(), 0.0
 
@@ -46,6 +48,7 @@ class Watch:
         self._next = now + INTERVAL
         if os.getppid() != self._parent:
             raise LauncherLost
+        self.alarm()
         self.look()
         for peer, since in self._ended.items():
             if now - since > GRACE:

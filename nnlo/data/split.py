@@ -29,11 +29,15 @@ class Share(Index):
     validates: bool
 
     def spans(self, at: int) -> list[Span]:
-        runs = held_out(*self.sizes[at], np.random.default_rng([self.seed, at]))
+        runs = self.held_out(at, np.random.default_rng([self.seed, at]))
         if self.validates:
             return runs
         borders = [0, *chain.from_iterable(runs), sum(self.sizes[at])]
         return [(low, high) for low, high in zip(borders[::2], borders[1::2], strict=True) if low < high]
+
+    def held_out(self, at: int, rng: np.random.Generator) -> list[Span]:
+        """The rows of file number `at` to validate on, in order."""
+        return held_out(*self.sizes[at], rng)
 
 
 def split(index: Index, fraction: float, seed: int) -> tuple[Share, Share]:

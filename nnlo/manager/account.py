@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import ERROR, INFO
 
+from nnlo.errors import describe
 from nnlo.logs import LOG
-from nnlo.model.loading import describe
 from nnlo.roles.checkpoints import Checkpoints
 from nnlo.training.files import OutputFiles
 from nnlo.training.history import PREEMPTED, History

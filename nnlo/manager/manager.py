@@ -15,6 +15,7 @@ from nnlo.comm.base import TRANSPORTS, WAITS, World
 from nnlo.comm.local import LocalWorld
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
+from nnlo.data.fold import Fold
 from nnlo.data.lists import FileList
 from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
@@ -44,7 +45,8 @@ class MPIManager:
     loops; a `nnlo.comm.virtual.VirtualWorld` runs all ranks here on a virtual clock.
     train_list, val_list: a file that lists paths, or a list of paths; `val_list` is read with the same
     `data`, or with `val_data`; train_split instead trains on that share of the samples and validates on the
-    rest. shuffle_buffer: samples that are shuffled together, None for what fits into 32 MiB.
+    rest, or, where it is a `nnlo.data.fold.Fold`, on that fold. shuffle_buffer: samples that are shuffled together,
+    None for what fits into 32 MiB.
     num_masters: above 1, rank 0 is the head of num_masters - 1 others, which share the workers; num_processes: the
     ranks of each worker, which compute a part of every batch each; team_backend: "mpi", or "gloo" or "nccl" of
     torch.distributed, is what those add up their gradients with.
@@ -91,7 +93,7 @@ class MPIManager:
         export: Sequence[str] = (),
         val_data: Data | None = None,
         shuffle_buffer: int | None = None,
-        train_split: float | None = None,
+        train_split: float | Fold | None = None,
         model_accuracy: bool = False,
         worker_accuracy: bool = False,
         max_bad_updates: int = MAX_BAD_UPDATES,
@@ -183,7 +185,7 @@ class MPIManager:
             self.files = OutputFiles(output, model_builder.name, trial_name, overwrite, wanted)
         watched = ObserveArguments(timeline=timeline, monitor=monitor)
         self.observation = Observation(watched, one_process=isinstance(self.world, VirtualWorld))
-        self.stop_training = False
+        self.stop_training = self.stop_at_once = False
         self.stop_reason: str | None = None
         self.model: nn.Module | None = None
         self.history: History | None = None
@@ -196,16 +198,21 @@ class MPIManager:
         work, and TrainingError if training cannot go on.
         """
         atexit.unregister(self._check_left)
-        self.stop_training, self.stop_reason = False, None
+        self.stop_training = self.stop_at_once = False
+        self.stop_reason = None
         keep_freed_memory()
         watched = self.signals if self.job.checkpoints.checkpoint is not None else nullcontext()
         with self.observation, watched:
             self.history = self.world.run(Run(self).train)
         return self.history
 
-    def stop(self, reason: str) -> None:
-        """Have the training stop at the next validation point; `reason` goes into the history. On rank 0."""
+    def stop(self, reason: str, at_once: bool = False) -> None:
+        """Have the training stop at the next validation point; `reason` goes into the history. On rank 0.
+
+        at_once: as soon as the updates that are under way allow, and without another validation.
+        """
         self.stop_training, self.stop_reason = True, reason
+        self.stop_at_once |= at_once
 
     def evaluate(self) -> dict[str, float] | None:
         """Validate once, without training; every rank calls it. Returns {"val_loss": ..., "val_acc": ...} on rank 0,
@@ -257,14 +264,16 @@ def check_basics(num_epochs: int, shuffle_buffer: int | None, max_bad_updates: i
         raise OptionsError(f"--shuffle-buffer must be at least 1, not {shuffle_buffer}")
 
 
-def check_split(train_split: float | None, val_list: FileList, val_data: Data | None) -> None:
+def check_split(train_split: float | Fold | None, val_list: FileList, val_data: Data | None) -> None:
     """Raises OptionsError for a share that is none, and for one beside validation data."""
     if train_split is None:
         return
-    if not isinstance(train_split, (int, float)) or not 0 < train_split < 1:
+    folds = isinstance(train_split, Fold)
+    if not folds and not (isinstance(train_split, (int, float)) and 0 < train_split < 1):
         raise OptionsError(f"--train-split must be above 0 and below 1, not {train_split!r}")
     if val_list is not None or val_data is not None:
-        raise OptionsError("--train-split validates on a part of the training data: drop it or --val-data")
+        flag = "--n-fold" if folds else "--train-split"
+        raise OptionsError(f"{flag} validates on a part of the training data: drop it or --val-data")
 
 
 def folder(path: str | Path | None) -> Path | None:

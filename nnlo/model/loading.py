@@ -14,13 +14,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from nnlo.errors import NnloError, OptionsError
-
-
-def describe(error: BaseException) -> str:
-    """Type and first line of an exception: "ValueError: no such layer"."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+from nnlo.errors import NnloError, OptionsError, describe
 
 
 @contextmanager

@@ -45,6 +45,13 @@ class ModelSource:
         return model
 
     @property
+    def parameters(self) -> list[str]:
+        """The names of get_model's parameters, but for those that stand for any."""
+        assert self._get_model is not None
+        known = inspect.signature(self._get_model).parameters.values()
+        return [one.name for one in known if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+
+    @property
     def defaults(self) -> dict[str, object]:
         """Options that suit the model, by flag name: {"optimizer": "adam", "lr": 1e-3}; empty where it names none."""
         found = getattr(self._get_model, "defaults", None) or {}

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from nnlo.errors import DataError, OptionsError
+from nnlo.errors import DataError, OptionsError, describe
 from nnlo.model.labels import FIX, LabelRule, LabelsError, Tensors, first, pairs, shapes
-from nnlo.model.loading import describe
 from nnlo.model.losses import Loss
 from nnlo.model.metrics import Metric
 

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nnlo.errors import DataError
-from nnlo.model.loading import describe
+from nnlo.errors import DataError, describe
 
 #: Tensors named in one complaint.
 NAMED_TENSORS = 5

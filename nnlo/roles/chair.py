@@ -20,6 +20,7 @@ from nnlo.roles.judge import Judge
 from nnlo.roles.losses import Losses
 from nnlo.roles.marks import ENDLESS
 from nnlo.roles.milestones import Milestones, Owner
+from nnlo.roles.notices import Notices
 from nnlo.roles.reports import REPORT_BYTES, REPORTS, snapshot_bytes
 from nnlo.roles.round import NOTHING, SIGNALLED, Told, record_size
 from nnlo.roles.setup import Setup
@@ -65,6 +66,8 @@ class Chair:
         self.failure: NnloError | None = None
         self.checkpoints = Checkpoints(transport, job, setup, self.milestones, owner, history, self.seconds)
         self.keeping = ChairState(self, setup) if setup.keeps else None
+        self._owner, self._notices = owner, Notices(transport)
+        self._notices.open(self.workers[0])
         self.turns = setup.turns
         self._signals, self.restored, self._asked = setup.signals, setup.restored, NOTHING
         if self.restored:
@@ -130,8 +133,8 @@ class Chair:
             await self.point(header)
         else:
             self._held = told, header.flags
-            if self.keeping:
-                self.keeping.notice(self._signals.caught is not None)
+            if self._owner.stop_at_once or self.checkpoints.due(False, self._signals.caught is not None):
+                self._notices.send()
         self._hears = not self.over
         if self._hears:
             self.channel.post()
@@ -188,6 +191,7 @@ class Chair:
 
     async def point(self, header: Header) -> None:
         """Pass a point of the run, and tell the workers whether to go on."""
+        self._notices.heard()
         self._figures = json.loads(self.arena.storage[self._nbytes : header.nbytes].numpy().tobytes())
         stop = await self.stops(bool(header.count))
         over = stop or self.finished
@@ -204,7 +208,8 @@ class Chair:
         """Pass a point of the run, if this is one, with the weights of the arena; whether training is to stop here."""
         self.finished = finished
         due = self.milestones.due(self.clock, self.batches, finished)
-        return bool(self.failure) or (due and await self.milestones.pass_all(self.clock, self.batches, finished))
+        stopped = bool(self.failure) or (due and await self.milestones.pass_all(self.clock, self.batches, finished))
+        return stopped or self._owner.stop_at_once
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -248,5 +253,4 @@ class Chair:
             before, self.arena = self.arena, self._listen()
             self.arena.copy_body(before)
             self.channel.post()
-        if self.keeping:
-            self.keeping.gather()
+        self._notices.open(workers[0])

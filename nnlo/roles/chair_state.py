@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnlo.comm.messages import Header, Kind
-from nnlo.flat import HEADER_BYTES
 from nnlo.roles.checkpoints import preempted
 from nnlo.roles.parcels import Parcels
 from nnlo.roles.peer_state import dealt_again
-from nnlo.roles.reports import NOTICES
 from nnlo.roles.setup import Setup
 from nnlo.training.checkpoint.contents import Restored, worker_file
 from nnlo.training.checkpoint.parcel import Tree, packed, unpacked
@@ -25,30 +22,15 @@ class ChairState:
     def __init__(self, chair: Chair, setup: Setup) -> None:
         self._chair = chair
         self._pools = len(setup.intake.pools)
-        self._listener: int | None = None
-        self.gather()
-
-    def gather(self) -> None:
-        """The chair's workers are others than before."""
-        self._noticed, first = False, self._chair.workers[0]
-        if first != self._listener:
-            self._listener, self._notices = first, self._chair.transport.channel(first, NOTICES, HEADER_BYTES)
 
     @property
     def _parcels(self) -> dict[int, Parcels]:
         """By the numbers of the workers."""
         return {n: self._chair.leaving.parcels[peer] for n, peer in enumerate(self._chair.workers, 1)}
 
-    def notice(self, signalled: bool) -> None:
-        """A round is over that is no point of the run: have the next one be one, if it is time."""
-        if not self._noticed and self._chair.checkpoints.due(False, signalled):
-            self._notices.send(Header(Kind.STATE), self._chair.transport.storage(HEADER_BYTES))
-            self._noticed = True
-
     async def save(self, signal: str | None) -> None:
         """Take what the workers show, unless one is lost; `signal`: that for which the job leaves then."""
         chair = self._chair
-        self._noticed = False
         showing = [peer for peer in chair.workers if await chair.leaving.shows(peer)]
         if showing == chair.workers:
             await self._save()

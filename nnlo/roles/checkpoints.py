@@ -13,9 +13,8 @@ from functools import partial
 from typing import Any
 
 from nnlo.comm.base import Task, Transport
-from nnlo.errors import DataError, PeerLost, Preempted, TrainingError
+from nnlo.errors import DataError, PeerLost, Preempted, TrainingError, describe
 from nnlo.logs import LOG
-from nnlo.model.loading import describe
 from nnlo.roles.milestones import Milestones
 from nnlo.roles.parcels import Parcels
 from nnlo.roles.setup import Setup

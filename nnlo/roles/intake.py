@@ -14,6 +14,7 @@ from nnlo.comm.base import Transport
 from nnlo.data.base import Data
 from nnlo.data.dealing import UNBOUNDED
 from nnlo.data.feed import Batch, Feed, GeneratorFeed, SampleFeed
+from nnlo.data.fold import Fold
 from nnlo.data.index import Index
 from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
@@ -96,14 +97,23 @@ def share_of(node: Node, data: Data, index: Index, order: InOrder) -> Part:
 
 def divided(job: Job, index: Index) -> tuple[Index, Index]:
     """The samples to train on, and those to validate on, at least one. Raises DataError."""
+    seed = derived(job.seed, Purpose.SPLIT)
+    if isinstance(job.train_split, Fold):
+        return divided_in_folds(job.train_split, index, seed)
     share = job.train_split or 1.0
-    parts = split(index, share, derived(job.seed, Purpose.SPLIT))
+    parts = split(index, share, seed)
     if index.samples and not all(part.samples for part in parts):
         what = "validate" if parts[0].samples else "train"
         raise DataError(
             f"--train-split {share:g} leaves none of {index.samples} samples to {what} on: change the share"
         )
     return parts
+
+
+def divided_in_folds(fold: Fold, index: Index, seed: int) -> tuple[Index, Index]:
+    if 0 < index.samples < fold.count:
+        raise DataError(f"--n-fold {fold.count} is more than the {index.samples} samples that the files hold: lower it")
+    return fold.split(index, seed)
 
 
 def whole_batches(samples: int, batch: int) -> int:
@@ -157,7 +167,8 @@ def of_all(data: Data, job: Job) -> Data:
 def refusal(job: Job, data: Data) -> OptionsError | None:
     """Complains of options that a user's own generator does not read."""
     skips = job.survival.on_bad_file == "skip"
-    asked = {"--train-split": job.train_split is not None, "--preload-data": data.preloading > 0}
+    division = "--n-fold" if isinstance(job.train_split, Fold) else "--train-split"
+    asked = {division: job.train_split is not None, "--preload-data": data.preloading > 0}
     for flag, given in (asked | {"--on-bad-file skip": skips}).items():
         if given:
             what = f"generate_data() of {type(data).__name__} makes its own batches"

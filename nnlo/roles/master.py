@@ -42,6 +42,7 @@ class Master:
         self, transport: Transport, job: Job, setup: Setup, callbacks: Callbacks, owner: Owner, history: History
     ) -> None:
         self.transport, self.algorithm, self.job = transport, job.server, job
+        self.owner = owner
         tree, samples = job.topology.crew, setup.intake.samples
         wires = Wires(job.server, setup.layout, len(job.metric_names), tree.behind)
         self.links = links_of(transport, tree, wires)
@@ -231,6 +232,7 @@ class Master:
         number, due = self.stepper.version - 1, self.milestones.due(self.clock, self.batches, self.finished)
         if not due:
             self.saving.consider()
+            self.stopping |= self.owner.stop_at_once and not self.saving.under_way
             self.release(answers)
         if good:
             self.account.add(good, number, self.clock)

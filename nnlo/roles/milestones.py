@@ -19,9 +19,10 @@ Entry = dict[str, Any]
 
 
 class Owner(Protocol):
-    """Whom callbacks tell to stop."""
+    """Whom callbacks tell to stop: at the next validation point, or at once."""
 
     stop_training: bool
+    stop_at_once: bool
 
 
 class HasArena(Protocol):

@@ -39,9 +39,8 @@ class Reports:
         if rounds.workers.rank == 0 and self._channel is None:
             master = rounds.transport.peers[MASTER]
             self._channel = rounds.transport.channel(master, REPORTS, HEADER_BYTES)
-            if rounds.setup.keeps:
-                self._notices = rounds.transport.channel(master, NOTICES, HEADER_BYTES)
-                self._notices.post()
+            self._notices = rounds.transport.channel(master, NOTICES, HEADER_BYTES)
+            self._notices.post()
 
     def asks(self) -> int:
         """Whether rank 0 wants to be shown the weights after this round."""

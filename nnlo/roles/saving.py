@@ -36,14 +36,18 @@ class Saving:
     def under_way(self) -> bool:
         return self._master.answers.saving
 
+    @property
+    def _over(self) -> bool:
+        """Whether training ends here."""
+        return self._master.stopping or self._master.finished or self._master.owner.stop_at_once
+
     def consider(self) -> None:
         """A step has been made: tell the workers to show what they have, if it is time."""
         master = self._master
         leaves = self.signalled or self._setup.signals.caught is not None
-        over = master.stopping or master.finished
         if self.under_way or master.failure:
             return
-        if master.turns.saves(master.checkpoints.due(over, leaves)):
+        if master.turns.saves(master.checkpoints.due(self._over, leaves)):
             self.signalled = leaves
             master.answers.saving = True
 
@@ -55,12 +59,13 @@ class Saving:
         if master.failure:
             await self.drop()
             return
-        await master.checkpoints.begin(master.clock, master.stopping or master.finished)
+        await master.checkpoints.begin(master.clock, self._over)
         await master.checkpoints.collect([(self._numbers[peer], self._parcels[peer]) for peer in master.links])
         master.checkpoints.close(self.state_dict())
-        if self.signalled and not (master.stopping or master.finished):
+        if self.signalled and not self._over:
             await master.checkpoints.written()
             master.preempt(self._setup.signals.caught or "a signal", master.checkpoints.last)
+        master.stopping |= master.owner.stop_at_once
         self.end()
 
     async def drop(self) -> None:

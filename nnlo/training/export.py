@@ -17,8 +17,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from nnlo.errors import OptionsError
-from nnlo.model.loading import describe
+from nnlo.errors import OptionsError, describe
 from nnlo.model.step import evaluating
 from nnlo.registry import Registry
 from nnlo.training.atomic import replacing

@@ -9,6 +9,7 @@ import torch
 
 from nnlo.algos import Algorithm, CollectiveAlgorithm, Place, ServerAlgorithm
 from nnlo.data.base import Data
+from nnlo.data.fold import Fold
 from nnlo.flat import Layout
 from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
@@ -31,11 +32,11 @@ class Job:
     `optimizer` is the master's, None where the mode has none; `schedule` is that of its rate. `amp` is the narrow
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
-    of the training samples to train on, where the rest validates. `model_accuracy` and `worker_accuracy`: whether
-    the centre is measured on the training samples, and each worker on its share of them. `max_bad_updates`: updates
-    in a row that are inf or nan and end the job. `topology`: what the ranks are; `team_backend`: what those of one
-    worker add up their gradients with. `survival`: what is done when ranks are lost. `checkpoints`: which are kept, and
-    which is gone on from. `replay`: what is recorded, or repeated.
+    of the training samples to train on, where the rest validates, or the fold of them that validates. `model_accuracy`
+    and `worker_accuracy`: whether the centre is measured on the training samples, and each worker on its share of them.
+    `max_bad_updates`: updates in a row that are inf or nan and end the job. `topology`: what the ranks are;
+    `team_backend`: what those of one worker add up their gradients with. `survival`: what is done when ranks are lost.
+    `checkpoints`: which are kept, and which is gone on from. `replay`: what is recorded, or repeated.
     """
 
     data: Data
@@ -54,7 +55,7 @@ class Job:
     shuffle_buffer: int | None = None
     schedule: Schedule = field(default_factory=Schedule.of)
     amp: torch.dtype | None = None
-    train_split: float | None = None
+    train_split: float | Fold | None = None
     model_accuracy: bool = False
     worker_accuracy: bool = False
     team_backend: str = "mpi"

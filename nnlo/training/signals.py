@@ -15,15 +15,25 @@ class Signals:
     """A context in which the first of the signals is noted as `caught`, by its name; a second one has its own effect.
 
     One that is ignored stays so. Outside of a process's main thread, where Python has no signals, nothing is noted.
+    above: a context around this one that notes them for both.
     """
 
-    def __init__(self) -> None:
-        self.caught: str | None = None
+    def __init__(self, above: Signals | None = None) -> None:
+        self._caught: str | None = None
+        self._above = above
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def caught(self) -> str | None:
+        return self._caught or (self._above.caught if self._above else None)
+
+    @caught.setter
+    def caught(self, name: str | None) -> None:
+        self._caught = name
 
     def __enter__(self) -> Signals:
         self.caught = None
-        if threading.current_thread() is threading.main_thread():
+        if self._above is None and threading.current_thread() is threading.main_thread():
             watched = [one for one in WATCHED if signal.getsignal(one) is not signal.SIG_IGN]
             self._before = {one: signal.signal(one, self._note) for one in watched}
         return self

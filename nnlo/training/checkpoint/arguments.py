@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnlo.errors import OptionsError
 from nnlo.options import Options, option
+from nnlo.training.durations import seconds_of
 
 AUTO = "auto"
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +61,4 @@ class CheckpointArguments(Options):
     @property
     def seconds(self) -> float | None:
         """Between two checkpoints, None for no limit. Raises OptionsError."""
-        if self.checkpoint_every is None:
-            return None
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", self.checkpoint_every.strip())
-        if not found or not float(found[1]):
-            raise OptionsError(f"--checkpoint-every {self.checkpoint_every!r}: give a time, as 90s, 10m or 2h")
-        return float(found[1]) * SECONDS[found[2]]
+        return None if self.checkpoint_every is None else seconds_of("--checkpoint-every", self.checkpoint_every)
