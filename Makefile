@@ -62,7 +62,7 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev $(VENV)/.docs: $(VENV)/.python $(METADA
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := mpi,plot
-$(VENV)/.test: EXTRAS := mpi,plot,fetch,tensorboard,hdf5plugin,monitor,export,test
+$(VENV)/.test: EXTRAS := mpi,plot,fetch,tensorboard,hdf5plugin,monitor,optuna,export,test
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.docs: EXTRAS := docs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,35 +113,58 @@ def no_data(source: ModelSource) -> OptionsError:
 
 
 def make_manager(line: Command, given: Values) -> MPIManager:
-    """What the options ask for."""
+    """What the options ask for, on all ranks."""
     output = build(OutputArguments, given)
-    watched = build(ObserveArguments, given)
     set_up(output.level, output.log_file, launched_rank())
     log_run()
-    source = load_model(build(ModelArguments, given).model)
+    return manager_of(line, given, world_comm())
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained on what: the model, the lists, and the options in layers, of which the first one wins."""
+
+    source: ModelSource
+    train_list: Any
+    val_list: Any
+    layers: Sequence[Values]
+
+    @classmethod
+    def of(cls, line: Command, given: Values) -> Task:
+        """Raises OptionsError."""
+        source = load_model(build(ModelArguments, given).model)
+        weights, splits = build(WeightsArguments, given), build(ReadingArguments, given).train_split is not None
+        train_list, val_list, suits = data_lists(
+            build(DataArguments, given), source, splits, weights.evaluate is not None
+        )
+        others = suits, model_defaults(line, source, given)
+        layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
+        return cls(source, train_list, val_list, layers)
+
+    @property
+    def training(self) -> TrainingArguments:
+        return build(TrainingArguments, *self.layers)
+
+    def algo(self) -> Algo:
+        return make_algo(build(ModelArguments, *self.layers), self.training, self.layers)
+
+
+def manager_of(line: Command, given: Values, comm: Any, **changes: Any) -> MPIManager:
+    """What the options ask for, on the ranks of `comm`; `changes` are arguments of the manager that win over them."""
+    output, watched = build(OutputArguments, given), build(ObserveArguments, given)
     build(InheritedArguments, given)
     weights = build(WeightsArguments, given)
     reading, callbacks = build(ReadingArguments, given), build(CallbackArguments, given)
     ranks, survival = build(RanksArguments, given), build(SurvivalArguments, given)
     checkpoints, replay = build(CheckpointArguments, given), build(ReplayArguments, given)
-    evaluates, splits = weights.evaluate is not None, reading.train_split is not None
-    train_list, val_list, suits = data_lists(build(DataArguments, given), source, splits, evaluates)
-    others = suits, model_defaults(line, source, given)
-    layers = given, mode_defaults(build(TrainingArguments, given, *others).mode, given), *others
+    task = Task.of(line, given)
+    source, layers, training = task.source, task.layers, task.training
     model, data = build(ModelArguments, *layers), build(DataArguments, *layers)
-    training = build(TrainingArguments, *layers)
     recorded = (model, weights, data, reading, training, survival, checkpoints, replay, output, watched, callbacks)
-    algo, reader, comm = make_algo(model, training, layers), make_data(data, reading, source, given), world_comm()
-    return MPIManager(
-        comm,
-        reader,
-        algo,
-        ModelPytorch(comm, source, weights.initial, **model.model_params),
-        training.epochs,
-        train_list,
-        val_list,
-        ranks.n_masters,
-        ranks.n_processes,
+    reader = make_data(data, reading, source, given)
+    wanted: dict[str, Any] = dict(
+        num_masters=ranks.n_masters,
+        num_processes=ranks.n_processes,
         callbacks=callbacks.build(),
         early_stopping=training.early_stopping,
         target_metric=training.target_metric,
@@ -172,6 +196,9 @@ def make_manager(line: Command, given: Values) -> MPIManager:
             "labels_name": reader.labels_name,
         },
     )
+    builder = ModelPytorch(comm, source, weights.initial, **model.model_params)
+    lists = {"train_list": task.train_list, "val_list": task.val_list}
+    return MPIManager(comm, reader, task.algo(), builder, training.epochs, **{**lists, **wanted, **changes})
 
 
 def make_algo(model: ModelArguments, training: TrainingArguments, layers: Sequence[Values]) -> Algo:

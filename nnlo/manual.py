@@ -2,7 +2,8 @@
 
     python -m nnlo.manual README.md docs/reference/options.md     # what `make options` runs
 
-What stands in those files between `<!-- options NAME -->` and `<!-- /options -->` is written anew.
+What stands in those files between `<!-- options NAME -->`, or `<!-- options NAME GROUP -->` for one group alone, and
+`<!-- /options -->` is written anew.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Any
 
 from nnlo.cli import Command, default_of, shown
 
-MARKED = re.compile(r"(<!-- options (\w+) -->\n).*?(<!-- /options -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- options (\w+)(?: (\w+))? -->\n).*?(<!-- /options -->)", re.DOTALL)
 
 
-def tables(command: Command) -> str:
-    """One table for each group of options: flag, default, what it does."""
+def tables(command: Command, only: str | None = None) -> str:
+    """One table for each group of options, or for one of them: flag, default, what it does."""
     groups = [(group.title, list(rows(command, group))) for group in command.parser._action_groups]
-    return "\n".join(table(title or "", found) for title, found in groups if found)
+    return "\n".join(table(title or "", found) for title, found in groups if found and only in (None, title))
 
 
 def table(title: str, found: list[tuple[str, str, str]]) -> str:
@@ -80,7 +81,7 @@ def cell(text: str) -> str:
 
 def filled(text: str) -> str:
     """`text` with new tables between its markers."""
-    return MARKED.sub(lambda found: f"{found[1]}\n{tables(command_of(found[2]))}\n{found[3]}", text)
+    return MARKED.sub(lambda found: f"{found[1]}\n{tables(command_of(found[2]), found[3])}\n{found[4]}", text)
 
 
 def command_of(driver: str) -> Command:

@@ -28,7 +28,7 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-DRIVERS = ("TrainingDriver", "GetData", "PlotHistory")
+DRIVERS = ("TrainingDriver", "OptimizationDriver", "GetData", "PlotHistory")
 TIMEOUT = 100.0
 
 

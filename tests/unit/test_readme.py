@@ -10,13 +10,20 @@ import pytest
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
 from nnlo.algos import MODES
 from nnlo.data.prepare import prepare
-from nnlo.drivers import TrainingDriver
+from nnlo.drivers import OptimizationDriver, TrainingDriver
 from nnlo.drivers.TrainingDriver import command
+from nnlo.model import load_model
+from nnlo.optimize.space_file import space_of_file
+from nnlo.training.arguments import names_for_models
 from tests.driving import prepare_folder, run_driver
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+"""A file of options, and a search space."""
 
 
 def block(word: str) -> str:
@@ -31,7 +38,8 @@ def test_the_example_is_the_file() -> None:
 def test_every_flag_exists() -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     elsewhere = {"--source", "--rounds", "--workloads", "--out", "--with-ft"}  # of GetData, benchmarks and mpirun
-    known = {option for action in command().parser._actions for option in action.option_strings}
+    lines = command(), OptimizationDriver.command()
+    known = {option for line in lines for action in line.parser._actions for option in action.option_strings}
     assert flags - elsewhere <= known
     assert len(flags & known) > 8
 
@@ -51,6 +59,12 @@ def test_the_settings_of_the_table_of_modes_train(flags: str, tmp_path: Path, mo
 
 def test_every_mode_has_settings() -> None:
     assert set(MODES) == {"downpour", *re.findall(r"--mode (\w+)", str(settings_of_modes()))}
+
+
+def test_the_search_space_is_one_of_the_model_and_of_training(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(YAML[1])
+    names = space_of_file(tmp_path / "space.yaml").names
+    assert {*names} - {*load_model("mnist").parameters} == {"lr", "optimizer"} <= names_for_models()
 
 
 def test_the_files_and_the_model_file_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +87,7 @@ def test_the_command_on_ones_own_files(by: str, tmp_path: Path, monkeypatch: pyt
     Path("my_model.py").write_text(block("def get_train"))
     exec(compile(block("h5py.File"), "README", "exec"), {})
     (line,) = re.findall(r"mpirun -np 3 TrainingDriver --model my_model.py (.*)", README)
-    (config,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    config, _ = YAML
     Path("options.yaml").write_text(config)
     (flags,) = re.findall(r"The same without these functions: `(.*)`\.", README)
     words = {"the line": f"--model my_model.py {line}", "the file of options": "--config options.yaml"}

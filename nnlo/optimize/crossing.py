@@ -1,0 +1,80 @@
+"""Trials that are cross-validated: the ranks of a block train its folds, side by side where there are ranks enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnlo.comm.agree import share
+from nnlo.comm.base import Transport
+from nnlo.data.fold import Fold
+from nnlo.errors import NnloError, PeerLost, Preempted
+from nnlo.optimize.block import Talk, Trainer, Weights
+from nnlo.optimize.figure import FigureOfMerit
+from nnlo.optimize.files import folder_of
+from nnlo.optimize.folds import FoldGroup, fold_groups, scored
+from nnlo.optimize.search import Outcome, Work
+from nnlo.optimize.training import Build, Group
+from nnlo.optimize.trial import Status
+from nnlo.training.signals import Signals
+
+#: What became of a fold: its figure at each epoch's end, why it failed, or None where it was left.
+Found = list[float] | str | None
+
+
+class FoldTrainer(Trainer):
+    """`comm` has the ranks of a block, which train so many `folds` of each trial. No weights are kept of them."""
+
+    def __init__(
+        self, comm: Any, folds: int, build: Build, figure: FigureOfMerit, folder: Path | None, signals: Signals
+    ) -> None:
+        mine = group_of(comm.rank, comm.size, folds)
+        self._folds, self._mine, self._figure, self._folder = folds, mine.folds, figure, folder
+        self._group = Group(comm.Split(mine.ranks[0], comm.rank), build, signals)
+
+    async def train(self, group: Transport, work: Work, talk: Talk | None) -> tuple[Outcome | None, Weights | None]:
+        try:
+            found = {fold: self._trained(work, fold) for fold in self._mine}
+        except PeerLost as lost:  # whose rank is that within its group
+            raise PeerLost(group.peers[0], f"folds need all ranks of a block ({lost.reason})") from lost
+        told = await share(group, found if self._group.comm.rank == 0 else {})
+        known = {int(fold): what for some in told for fold, what in some.items()}
+        return (outcome_of([known[fold] for fold in range(self._folds)]) if talk else None), None
+
+    async def mend(self, group: Transport) -> None:
+        """Folds need all ranks: without one of them the block is of no use. Raises PeerLost on all of them."""
+        if any(lost := await share(group, self._group.lost)):
+            raise PeerLost(group.peers[lost.index(True)], "a rank of its group has died")
+
+    def _trained(self, work: Work, fold: int) -> Found:
+        checkpoints = self._folder and folder_of(self._folder, work.number) / f"fold-{fold}"
+        try:
+            manager = self._group.manager(work.parameters, checkpoints, train_split=Fold(fold, self._folds))
+            history: Mapping[str, Any] | None = manager.train()
+        except PeerLost:
+            raise
+        except Preempted:
+            return None
+        except NnloError as error:
+            return f"fold {fold}: {error}"
+        return [self._figure.value_of(entry) for entry in history["epochs"]] if history else []
+
+
+def group_of(rank: int, ranks: int, folds: int) -> FoldGroup:
+    """The one that this rank belongs to."""
+    return next(group for group in fold_groups(range(ranks), folds) if rank in group.ranks)
+
+
+def outcome_of(found: Sequence[Found]) -> Outcome:
+    """What all folds together make of a trial: the mean of their figures."""
+    if None in found:
+        return Outcome(Status.RUNNING, reason="a signal")
+    curves = [one for one in found if isinstance(one, list)]
+    if reasons := [one for one in found if isinstance(one, str)]:
+        return Outcome(Status.FAILED, reason="; ".join(reasons))
+    last = [curve[-1] if curve else math.nan for curve in curves]
+    mean, spread = scored(last)
+    means = [scored(figures)[0] for figures in zip(*curves, strict=False)]
+    return Outcome(Status.DONE, mean, spread, tuple(last), figures=tuple(means))
