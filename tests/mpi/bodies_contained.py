@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from mpi4py import MPI
 
 from nnlo import Algo, Callback, MPIManager
+from nnlo.comm import watch
 from nnlo.comm.contained import ContainedWorld
 from nnlo.errors import DataError, TrialFailed
 from tests.jobs import Built, Rows, labelled
@@ -71,6 +73,7 @@ def all_fail(comm: MPI.Comm, text: str, work: Any) -> None:
 
 
 def goes_on(comm: MPI.Comm, transport: str) -> None:
+    watch.INTERVAL = 0.05
     world, synchronous = ContainedWorld(comm), {"mode": "downpour", "synchronous": True}
     before = trained(comm, world, synchronous, transport=transport)
     last = comm.size - 1
@@ -80,15 +83,11 @@ def goes_on(comm: MPI.Comm, transport: str) -> None:
             comm, f"rank {last} failed: ArithmeticError: on purpose",
             lambda step=step, way=way: trained(comm, world, way, step, transport=transport),
         )  # fmt: skip
-        all_fail(
-            comm, "failed: ArithmeticError: on purpose",
-            lambda way=way: trained(comm, world, way, 3 if comm.rank else None, transport=transport),
-        )  # fmt: skip
-        hooks = [Hook()] if comm.rank == 0 else []
-        all_fail(
-            comm, "rank 0 failed: KeyError",
-            lambda way=way, hooks=hooks: trained(comm, world, way, callbacks=hooks, transport=transport),
-        )  # fmt: skip
+    several = partial(trained, comm, world, MODES[-1], 3 if comm.rank else None, transport=transport)
+    all_fail(comm, "failed: ArithmeticError: on purpose", several)
+    hooks = [Hook()] if comm.rank == 0 else []
+    master = partial(trained, comm, world, MODES[0], callbacks=hooks, transport=transport)
+    all_fail(comm, "rank 0 failed: KeyError", master)
     after = trained(comm, world, synchronous, transport=transport)
     if comm.rank == 0:
         assert all(torch.equal(after[name], before[name]) for name in before)
