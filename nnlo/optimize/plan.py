@@ -121,24 +121,42 @@ class Plan:
         search.go_on(trials)
         if self._restore:
             LOG.info("%s: %s", self._folder, f"goes on after {len(search.ended)} trials" if trials else "begins anew")
-        return search, Reports(search, self.files, self._shows)
+        journal = self._searcher.journal(self._folder, self.figure.mode == "min") if self._folder else None
+        return search, Reports(search, self.files, self._shows, journal)
 
     def _check(self, before: Recorded) -> None:
         """Raises OptionsError, with what is other, where the record is that of another search."""
         was = dict(before.search)
         found = self._searcher.space.differences(was.pop("space", []))
-        for name, now in self._settings.items():
-            if name != "space" and was.get(name) != now:
-                found.append(f"{name} is {now} (was {was.get(name)})")
+        found += changes({name: now for name, now in self._settings.items() if name != "space"}, was)
         if found:
             raise OptionsError(f"--opt-restore: {before.path} is of another search: {'; '.join(found)}")
+
+
+def changes(now: Mapping[str, Any], was: Mapping[str, Any]) -> list[str]:
+    """What is other, in words; of settings within a setting each by itself."""
+    found: list[str] = []
+    for name in dict.fromkeys([*now, *was]):
+        new, old = now.get(name), was.get(name)
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            found += changes(new, old)
+        elif new != old:
+            found.append(f"{name} is {new} (was {old})")
+    return found
 
 
 class Reports(Watcher):
     """Shows how far the search is, and keeps its files up to date."""
 
-    def __init__(self, search: Search, files: SearchFiles | None, shows: bool) -> None:
-        self._search, self._files = search, files
+    def __init__(
+        self,
+        search: Search,
+        files: SearchFiles | None,
+        shows: bool,
+        journal: Callable[[Trial], None] | None = None,
+    ) -> None:
+        self._search, self._files, self._journal = search, files, journal
+        self._written = 0  # how many of those that have ended are in the journal
         self._progress = SearchProgress(search.searcher.trials, len(search.ended)) if shows else None
 
     def ended(self, trial: Trial, weights: bytes | None) -> None:
@@ -147,11 +165,20 @@ class Reports(Watcher):
         if self._files is not None:
             self._files.told(self._search, trial, weights)
 
+    def _keep_journal(self) -> None:
+        if self._journal is None:
+            return
+        for number in self._search.ended[self._written :]:
+            self._journal(self._search.trials[number])
+        self._written = len(self._search.ended)
+
     def changed(self) -> None:
+        self._keep_journal()
         if self._progress is not None and (self._search.running or self._search.ended):
             self._progress.show(counts(self._search))
 
     def over(self) -> None:
+        self._keep_journal()
         if self._progress is not None:
             self._progress.show(counts(self._search))
             self._progress.close()

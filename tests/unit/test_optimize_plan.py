@@ -82,13 +82,13 @@ def test_another_search_is_not_overwritten(tmp_path: Path) -> None:
     [
         ({**SPACE, "lr": {"low": 0.2, "high": 1.0}}, {}, r"lr: low is 0.2 \(was 0.1\)"),
         ({"lr": SPACE["lr"]}, {}, "optimizer is gone"),
-        (SPACE, {"training": {"epochs": 3}}, r"training is {'epochs': 3} \(was None\)"),
+        (SPACE, {"training": {"epochs": 3, "lr": 0.1}}, r"epochs is 3 \(was 2\); lr is 0.1 \(was None\)"),
     ],
 )
 def test_a_search_of_something_else_is_refused(
     space: dict[str, Any], settings: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
-    began(plan(tmp_path))
+    began(plan(tmp_path, settings={"training": {"epochs": 2}} if settings else {}))
     with pytest.raises(OptionsError, match=f"--opt-restore: .*is of another search: {said}"):
         began(plan(tmp_path, space, restore=True, settings=settings))
 
@@ -115,6 +115,27 @@ def test_files_are_there_at_any_time(tmp_path: Path) -> None:
     assert torch.equal(kept["weight"], module.weight)
     watcher.over()
     assert (tmp_path / "best_command.sh").read_text() == "train 0\n"
+
+
+def test_another_program_is_told_of_each_trial_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a search that goes on too, and those that rested and were not worth going on with."""
+    told: list[tuple[int, Status]] = []
+    noted = lambda self, folder, less: lambda trial: told.append((trial.number, trial.status))  # noqa: E731
+    monkeypatch.setattr(SEARCHERS["random"], "journal", noted)
+    search, watcher = plan(tmp_path, pruner="asha:reduction=2").make(lambda: 0.0)
+    for figure in (0.5, None):
+        work_on(search, figure)
+        watcher.changed()
+    search.propose(2, 2, search.searcher.ask(*search.question()))
+    work = search.next_work(1)
+    assert work is not None and search.epoch(2, 1, work.until, 0.9)
+    search.end(2, Outcome(Status.RESTING))
+    search.finish()
+    watcher.over()
+    assert told == [(0, Status.DONE), (1, Status.FAILED), (2, Status.PRUNED)]
+    search.close()
+    plan(tmp_path, pruner="asha:reduction=2", restore=True).make(lambda: 0.0)[1].changed()
+    assert told[3:] == told[:3]
 
 
 @pytest.mark.parametrize(("ranks", "size", "blocks"), [(7, 3, 2), (3, 2, 1), (129, 2, 64)])

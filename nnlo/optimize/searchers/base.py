@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from nnlo.optimize.space import Space
-from nnlo.optimize.trial import Parameters
+from nnlo.optimize.trial import Parameters, Trial
 from nnlo.registry import Registry
 
 
@@ -45,6 +46,10 @@ class Searcher(ABC):
     def trials(self) -> int:
         """How many trials the search makes."""
         return self.iterations
+
+    def journal(self, folder: Path, less_is_better: bool) -> Callable[[Trial], None] | None:
+        """What is told of each trial that has ended, and keeps it in `folder` for another program; None: nothing is."""
+        return None
 
     @abstractmethod
     def ask(self, number: int, ended: Sequence[Told], running: Sequence[Asked]) -> Parameters:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from nnlo.errors import OptionsError
@@ -16,8 +17,10 @@ from nnlo.optimize.dimensions import Categorical, Dimension, Integer, Range
 from nnlo.optimize.searchers.base import Asked, Searcher, Told
 from nnlo.optimize.searchers.draws import Purpose, generator, succeeded, unlike
 from nnlo.optimize.space import Space
-from nnlo.optimize.trial import Parameters
+from nnlo.optimize.trial import Parameters, Trial
 
+#: What Optuna's dashboard reads.
+JOURNAL = "optuna_journal.log"
 #: Samplers by name, of a module of samplers and a seed.
 SAMPLERS: dict[str, Callable[[Any, int], Any]] = {
     "tpe": lambda samplers, seed: samplers.TPESampler(seed=seed, constant_liar=True),
@@ -55,6 +58,12 @@ class Optuna(Searcher):
         point = unlike(self.space, rng, [*ended, *running], [self._study.draw()])
         self._study.take(Asked(number, point, len(ended)))
         return point
+
+    def journal(self, folder: Path, less_is_better: bool) -> Callable[[Trial], None]:
+        """For Optuna's dashboard."""
+        from nnlo.optimize.searchers.optuna_journal import OptunaJournal
+
+        return OptunaJournal(folder / JOURNAL, self.space, "search", less_is_better).write
 
     def _begun(self) -> Study:
         """A study that has seen nothing."""
