@@ -14,9 +14,10 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +31,7 @@ from searches import ALONE, OURS, figures, on_blocks
 
 BUDGETS = {"branin": 60, "hartmann6": 120}
 BLOCKS = (2, 4, 8)
+Save = Callable[[list[dict[str, Any]], list[dict[str, Any]]], None]
 HEAD = "| | blocks | evaluations | seconds | reached | gap left | idle | s of a core for the last point (longest) |"
 
 
@@ -67,15 +69,16 @@ def runs(budgets: dict[str, int], blocks: Sequence[int], seeds: int) -> list[Run
     ]
 
 
-def measure_all(wanted: Sequence[Run], jobs: int) -> list[dict[str, Any]]:
-    """`jobs` at a time, each in a process of one thread."""
+def measure_all(wanted: Sequence[Run], jobs: int, save: Save) -> list[dict[str, Any]]:
+    """`jobs` at a time, each in a process of one thread; all so far are saved as soon as another one is done."""
     os.environ.update(ONE_THREAD)
-    found = []
+    found: list[dict[str, Any]] = []
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         for run, row in zip(wanted, pool.map(Run.measure, wanted), strict=True):
             reached = "not reached" if row["evaluations"] is None else f"reached after {row['evaluations']}"
             print(f"{run.function:10} seed {run.seed}  {run!s:20} {reached} of {run.budget}", flush=True)
             found.append(row)
+            save(found, [])
     return found
 
 
@@ -106,7 +109,7 @@ def middle(values: Sequence[float | None]) -> float:
     return median(math.inf if value is None else value for value in values)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, budget in BUDGETS.items():
         help_text = f"evaluations of {FUNCTIONS[name].name} in a search; 0: none"
@@ -119,19 +122,28 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8, help="of --real without a pruner")
     parser.add_argument("--epochs", type=int, default=9, help="of --real")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
     budgets = {name: getattr(arguments, name) for name in BUDGETS}
-    rows = measure_all(runs(budgets, arguments.blocks, arguments.seeds), arguments.jobs)
+    save = partial(write, arguments.out)
+    rows = measure_all(runs(budgets, arguments.blocks, arguments.seeds), arguments.jobs, save)
     real = pruning.measure(arguments.rounds, arguments.trials, arguments.epochs) if arguments.real else []
-    if not find_spec("optuna"):
-        print("Optuna is not installed: left out")
+    save(rows, real)
     for name in dict.fromkeys(row["function"] for row in rows):
         own = [row for row in rows if row["function"] == name]
         print(f"\n{FUNCTIONS[name].name}, seeds 0 to {arguments.seeds - 1}\n\n{table(own)}")
+    if rows and not find_spec("optuna"):
+        print("\nOptuna is not installed: left out")
     if real:
         print(f"\n{pruning.table(real)}")
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps({"virtual": rows, "real": real}, indent=1))
+
+
+def write(path: Path | None, virtual: list[dict[str, Any]], real: list[dict[str, Any]]) -> None:
+    if path is not None:
+        path.write_text(json.dumps({"virtual": virtual, "real": real}, indent=1))
 
 
 if __name__ == "__main__":

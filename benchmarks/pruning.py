@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from launch import said
+from paired import line
 
 from nnlo.data.prepare import prepare
 from nnlo.optimize.record import read_record
@@ -100,7 +101,8 @@ def measure(rounds: int, trials: int, epochs: int) -> list[dict[str, dict[str, f
             numbers = {pruner: trials if pruner == "none" else MORE * trials for pruner in PRUNERS}
             searches = {one: searched(Path(folder), one, number, epochs, turn) for one, number in numbers.items()}
             found.append(compared(searches))
-            print(f"round {turn + 1}/{rounds}  {found[-1]}", flush=True)
+            for name, figures in found[-1].items():
+                print(f"round {turn + 1}/{rounds}  {name:20} {line(figures)}", flush=True)
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from functions import Function
 from skopt import Optimizer
+from skopt.space import Real
 
 from nnlo.comm.base import Transport
 from nnlo.comm.costs import Costs
@@ -123,7 +124,7 @@ def idle(stretches: Sequence[Stretch], blocks: int) -> float:
 
 def by_skopt(function: Function, seed: int, budget: int) -> Found:
     """As `skopt.gp_minimize` does with its defaults: 10 random points, then gp_hedge."""
-    optimizer = Optimizer(list(function.ranges), random_state=seed)
+    optimizer = Optimizer([Real(*ends) for ends in function.ranges], random_state=seed)
     return alone(function, budget, optimizer.ask, optimizer.tell)
 
 

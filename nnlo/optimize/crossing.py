@@ -10,7 +10,7 @@ from typing import Any
 from nnlo.comm.agree import share
 from nnlo.comm.base import Transport
 from nnlo.data.fold import Fold
-from nnlo.errors import NnloError, PeerLost, Preempted
+from nnlo.errors import Finished, NnloError, PeerLost, Preempted
 from nnlo.optimize.block import Talk, Trainer, Weights
 from nnlo.optimize.figure import FigureOfMerit
 from nnlo.optimize.files import folder_of
@@ -18,6 +18,8 @@ from nnlo.optimize.folds import FoldGroup, fold_groups, scored
 from nnlo.optimize.search import Outcome, Work
 from nnlo.optimize.training import Build, Group
 from nnlo.optimize.trial import Status
+from nnlo.training.checkpoint.contents import RECORD
+from nnlo.training.checkpoint.store import newest
 from nnlo.training.signals import Signals
 
 #: What became of a fold: its figure at each epoch's end, why it failed, or None where it was left.
@@ -52,7 +54,9 @@ class FoldTrainer(Trainer):
         checkpoints = self._folder and folder_of(self._folder, work.number) / f"fold-{fold}"
         try:
             manager = self._group.manager(work.parameters, checkpoints, train_split=Fold(fold, self._folds))
-            history: Mapping[str, Any] | None = manager.train()
+            history = self._group.train(manager)
+        except Finished:
+            history = kept_history(checkpoints)
         except PeerLost:
             raise
         except Preempted:
@@ -60,6 +64,13 @@ class FoldTrainer(Trainer):
         except NnloError as error:
             return f"fold {fold}: {error}"
         return [self._figure.value_of(entry) for entry in history["epochs"]] if history else []
+
+
+def kept_history(checkpoints: Path | None) -> Mapping[str, Any] | None:
+    """That of a fold which was trained to its end before."""
+    saved = newest(checkpoints) if checkpoints is not None else None
+    found: dict[str, Any] | None = saved.tree(RECORD)["history"] if saved else None
+    return found
 
 
 def group_of(rank: int, ranks: int, folds: int) -> FoldGroup:

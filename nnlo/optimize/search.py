@@ -194,13 +194,18 @@ class Search:
         figures = (*trial.figures[: epoch - 1], value)
         self.trials[number] = replace(trial, figures=figures, figure=value)
         self.curves.setdefault(number, [])[epoch - 1 :] = [self.figure.cost(value)]
-        if self.limits.target is not None and self.figure.reaches(value, self.limits.target):
+        if self._reached(value):
             self._halt(f"--target-objective {self.limits.target:g} is reached by trial {number}")
         if epoch >= self.pruner.epochs:
             return Verdict(Say.ON, until)
         if reason := self.pruner.stops(number, self.curves):
             return Verdict(Say.STOP, reason=reason)
         return Verdict(Say.ON, until) if epoch < until else self._rests(number, epoch)
+
+    def _reached(self, figure: float | None) -> bool:
+        """Whether it is what the search is looking for."""
+        target = self.limits.target
+        return figure is not None and target is not None and self.figure.reaches(figure, target)
 
     def _rests(self, number: int, epoch: int) -> Verdict:
         """At a rung: it goes on where it is the one that is worth most."""
@@ -211,25 +216,26 @@ class Search:
     def end(self, number: int, outcome: Outcome) -> Trial:
         """A block is free of a trial, which ended or rests."""
         block, began = self._given.pop(number)
-        trial = self.trials[number]
-        figure = trial.figure if outcome.figure is None and outcome.status is not Status.FAILED else outcome.figure
-        seconds = round(trial.seconds + self.clock() - began, 3)
         for epoch, value in enumerate(outcome.figures, 1):
             self.epoch(number, epoch, self.pruner.epochs, value)
-        trial = self.trials[number]
-        told: dict[str, Any] = {
-            "figure": figure,
-            "spread": outcome.spread,
-            "folds": outcome.folds,
-            "reason": outcome.reason,
-        }
-        trial = self._put(replace(trial, status=outcome.status, block=block, seconds=seconds, **told))
-        self.stretches.append(Stretch(block, number, began, self.clock(), outcome.status))
-        if outcome.status is Status.RESTING:
+        trial, seconds = self._judged(self.trials[number], outcome), self.clock() - began
+        self._put(replace(trial, block=block, seconds=round(trial.seconds + seconds, 3)))
+        self.stretches.append(Stretch(block, number, began, began + seconds, trial.status))
+        if trial.status is Status.RESTING:
             self._resting[number] = trial.epochs
         else:
-            self._ended(trial)
-        return trial
+            self._ended(self.trials[number])
+        return self.trials[number]
+
+    def _judged(self, trial: Trial, outcome: Outcome) -> Trial:
+        """With how it ended: one without a finite figure has failed, one that has reached the target is done."""
+        status, reason = outcome.status, outcome.reason
+        figure = trial.figure if outcome.figure is None and status is not Status.FAILED else outcome.figure
+        if status is Status.DONE and (figure is None or math.isnan(self.figure.cost(figure))):
+            status, reason = Status.FAILED, f"its {self.figure.name} is not finite"
+        elif status is Status.PRUNED and self._reached(figure):
+            status = Status.DONE
+        return replace(trial, status=status, figure=figure, spread=outcome.spread, folds=outcome.folds, reason=reason)
 
     def _ended(self, trial: Trial) -> None:
         self.ended.append(trial.number)
@@ -298,4 +304,4 @@ class Search:
             elif trial.status is Status.RESTING:
                 self._resting[trial.number] = trial.epochs
             else:
-                self._ended(trial)
+                self.ended.append(trial.number)

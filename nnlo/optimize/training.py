@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nnlo.comm.agree import share
 from nnlo.comm.base import Transport
 from nnlo.comm.contained import ContainedWorld
 from nnlo.comm.mpi import MpiWorld, drive
-from nnlo.errors import NnloError, PeerLost, Preempted
+from nnlo.errors import Finished, NnloError, PeerLost, Preempted, TrialFailed, describe
 from nnlo.manager import MPIManager
 from nnlo.optimize.block import Talk, Trainer, Weights
 from nnlo.optimize.figure import FigureOfMerit
@@ -77,6 +78,15 @@ class Group:
             manager.world = self._world
         return manager
 
+    def train(self, manager: MPIManager) -> Mapping[str, Any] | None:
+        """The history, on the first rank. Raises an NnloError on all ranks, also where this one is left alone."""
+        try:
+            return manager.train()
+        except NnloError:
+            raise
+        except Exception as error:
+            raise TrialFailed(describe(error)) from error
+
     @property
     def lost(self) -> bool:
         """Whether a rank has died."""
@@ -100,7 +110,9 @@ class ManagerTrainer(Trainer):
             manager = self._group.manager(work.parameters, checkpoints)
             if talk:
                 manager.callbacks.append(Asks(talk, self._figure, work.known))
-            manager.train()
+            self._group.train(manager)
+        except Finished:  # a job was killed after the training, and before what came of it was recorded
+            return await self._anew(group, work, talk, checkpoints)
         except PeerLost as lost:  # whose rank is that within the block
             raise PeerLost(group.peers[0], f"a block cannot do without its master ({lost.reason})") from lost
         except Preempted:
@@ -113,6 +125,15 @@ class ManagerTrainer(Trainer):
             return Outcome(Status.RUNNING, reason=talk.last.reason), None
         weights = partial(packed_weights, manager.model) if manager.model is not None else None
         return Outcome(STATUS[talk.last.say], reason=talk.last.reason), weights
+
+    async def _anew(
+        self, group: Transport, work: Work, talk: Talk | None, checkpoints: Path | None
+    ) -> tuple[Outcome | None, Weights | None]:
+        """Train it once more: of what is there, nobody has the weights."""
+        if talk and checkpoints is not None:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        await share(group, None)
+        return await self.train(group, work, talk)
 
     async def mend(self, group: Transport) -> None:
         if any(await share(group, self._group.lost)):

@@ -75,14 +75,14 @@ def test_hartmann6_is_a_sum_of_wells(parts: dict[str, Any]) -> None:
 
 
 def test_a_minimum_is_reached_within_a_hundredth_of_the_way_from_the_median(parts: dict[str, Any]) -> None:
-    """Of 2 + x on [0, 8] the minimum is 2 and the median 6."""
-    line = parts["functions"].Function("line", ((0, 8),), lambda x: 2 + x[..., 0], 2.0, ((0.0,),))
-    assert line.typical == pytest.approx(6.0, abs=0.05)
-    assert line.target == pytest.approx(2.04, abs=1e-3)
-    assert line.gap(2.0) == 0.0 and line.gap(6.0) == pytest.approx(1.0, abs=0.02)
-    assert line.evaluations([6.0, 2.05, 2.03, 2.5, 2.01]) == 3
-    assert line.evaluations([6.0, 2.05]) is None
-    assert line.evaluations([line.target]) == 1
+    """Of 2 + x^2 on [0, 4] the minimum is 2 and the median 6."""
+    parabola = parts["functions"].Function("parabola", ((0, 4),), lambda x: 2 + x[..., 0] ** 2, 2.0, ((0.0,),))
+    assert parabola.typical == pytest.approx(6.0, abs=0.05)
+    assert parabola.target == pytest.approx(2.04, abs=1e-3)
+    assert parabola.gap(2.0) == 0.0 and parabola.gap(6.0) == pytest.approx(1.0, abs=0.02)
+    assert parabola.evaluations([6.0, 2.05, 2.03, 2.5, 2.01]) == 3
+    assert parabola.evaluations([6.0, 2.05]) is None
+    assert parabola.evaluations([parabola.target]) == 1
 
 
 # On blocks.
@@ -114,6 +114,17 @@ def test_alone_one_point_follows_another(parts: dict[str, Any]) -> None:
     found = parts["searches"].alone(line, 4, lambda: [next(points)], lambda point, value: told.append((*point, value)))
     assert found.values == [0.5, 0.25, 0.001] and found.ended == [1.0, 2.0, 3.0]
     assert told == [(0.5, 0.5), (0.25, 0.25), (0.001, 0.001)]
+
+
+@pytest.mark.parametrize("other", ["skopt", "optuna"])
+def test_others_look_between_whole_numbers_too(other: str, parts: dict[str, Any]) -> None:
+    if other not in parts["searches"].ALONE:
+        pytest.skip(f"{other} is not installed")
+    asked: list[float] = []
+    seen = parts["functions"].Function("seen", ((0, 4),), lambda x: asked.append(float(x[0])) or x[..., 0], -1.0, ())
+    object.__setattr__(seen, "typical", 2.0)
+    found = parts["searches"].ALONE[other](seen, 0, 3)
+    assert found.values == asked and all(0 < point < 4 and point % 1 for point in asked)
 
 
 def test_blocks_are_idle_between_their_trials(parts: dict[str, Any]) -> None:
@@ -176,19 +187,21 @@ def test_a_record_tells_when_each_epoch_ended(
     trainer = Clocked()
 
     def make(clock: Callable[[], float]) -> tuple[Search, Watcher]:
-        searcher = SEARCHERS["random"](Space([Real("x", 0.0, 1.0)]), 0, 20)
+        searcher = SEARCHERS["random"](Space([Real("x", 0.0, 1.0)]), 1, 30)
         figure = FigureOfMerit.of("val_loss")
-        return Search(searcher, pruner_of(pruner, 9, 20), figure, clock, Record.begin(tmp_path, {})), Watcher()
+        return Search(searcher, pruner_of(pruner, 9, 30), figure, clock, Record.begin(tmp_path, {})), Watcher()
 
     world = VirtualWorld(5, costs=Costs(compute=1.0, jitter=jitter))
     world.run(lambda transport: searched(transport, Blocks.of(5, 2), make, trainer, Signals()))
     record = read_record(tmp_path)
     assert record is not None
+    began = [line.number for line in record.lines if line.status is Status.RUNNING]
+    assert sorted(set(began)) == [*range(30)] and (len(began) > 30) == (pruner != "none"), "some rest, and go on"
     found = parts["pruning"].epochs_of(record.lines)
     assert sorted(figure for _, figure in found) == sorted(figure for _, figure in trainer.seen)
     when = {figure: end for end, figure in trainer.seen}
     assert all(end == pytest.approx(when[figure], abs=off) for end, figure in found)
-    assert sum(end == pytest.approx(when[figure], abs=0.01) for end, figure in found) >= 20
+    assert sum(end == pytest.approx(when[figure], abs=0.01) for end, figure in found) >= 30
 
 
 def test_searches_are_compared_after_as_many_epochs(parts: dict[str, Any]) -> None:

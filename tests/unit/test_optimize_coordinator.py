@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,17 @@ def test_trials_fail_alone() -> None:
     assert search.trials[0].reason == "on purpose"
 
 
+def test_a_figure_that_is_not_finite_is_a_failure() -> None:
+    class Diverging(Curves):
+        async def train(self, group: Transport, work: Work, talk: Talk | None) -> tuple[Outcome | None, Weights | None]:
+            bad = {"x": math.nan if work.number == 2 else work.parameters["x"]}
+            return await super().train(group, replace(work, parameters=bad), talk)
+
+    search = search_here(1, 6, Diverging())
+    assert [number for number, one in search.trials.items() if one.status is Status.FAILED] == [2]
+    assert search.trials[2].reason == "its val_loss is not finite"
+
+
 def test_too_many_failures_in_a_row_end_it() -> None:
     trainer = Curves(lambda work: work.number > 4)
     with pytest.raises(TrainingError, match="4 trials in a row failed, the last one: on purpose"):
@@ -130,6 +142,7 @@ def test_a_target_ends_it() -> None:
     search = search_here(4, 200, Curves(), limits=Limits(target=0.2))
     assert search.closing and "--target-objective 0.2 is reached by trial" in search.closing
     assert search.best and search.best.figure is not None and search.best.figure <= 0.2
+    assert search.best.status is Status.DONE and search.closing.endswith(f"by trial {search.best.number}")
     assert len(search.trials) < 200 and all(one.status is not Status.RUNNING for one in search.trials.values())
 
 
