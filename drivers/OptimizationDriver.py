@@ -26,10 +26,12 @@ from nnlo.optimize.over_mpi import search_on
 from nnlo.optimize.plan import Plan
 from nnlo.optimize.pruners import pruner_of
 from nnlo.optimize.search import Limits, Search
+from nnlo.optimize.searchers import SEARCHERS
 from nnlo.optimize.space import Space
 from nnlo.optimize.space_file import space_of_file
 from nnlo.optimize.space_skopt import space_of_skopt
 from nnlo.optimize.trial import Parameters, Trial
+from nnlo.options import flag_of
 from nnlo.topology import Blocks
 from nnlo.training.arguments import (
     DataArguments,
@@ -39,6 +41,7 @@ from nnlo.training.arguments import (
     ScheduleArguments,
     TrainingArguments,
     names_for_models,
+    names_of,
 )
 from nnlo.training.checkpoint.arguments import CheckpointArguments
 from nnlo.training.inherited import InheritedArguments
@@ -51,6 +54,11 @@ DESCRIPTION = "Search a model's hyperparameters on blocks of ranks: mpirun -np 7
 NOTES = "Options of training hold for each trial, but for those that are searched."
 
 Values = Mapping[str, Any]
+NOT_OF_TRIALS = set().union(
+    *map(names_of, (SearchArguments, ExampleArguments, CheckpointArguments, OutputArguments, SurvivalArguments))
+) - {"on_bad_file"}
+"""What may be other where a search goes on."""
+FOR_ONE_TRAINING = ("check_data", "report", "save_model", "restore", "keep_best")
 
 
 def command() -> Command:
@@ -69,8 +77,10 @@ class Wanted:
         check_read_by(self.search.hyper_opt, given)
         self.line, self.given = line, {**given, **build(ExampleArguments, given).as_model(given)}
         self.output, self.checkpoints = build(OutputArguments, given), build(CheckpointArguments, given)
-        if self.checkpoints.restore is not None:
-            raise OptionsError("--restore is for one training: give --opt-restore to go on with a search")
+        for name in FOR_ONE_TRAINING:
+            if name in given:
+                instead = "give --opt-restore to go on with a search" if name == "restore" else "drop it"
+                raise OptionsError(f"{flag_of(name)} is for one training: {instead}")
         set_up(self.output.level, self.output.log_file, launched_rank())
         self.task = Task.of(line, self.given)
         self.source = self.task.source
@@ -132,7 +142,8 @@ class Wanted:
         searcher = search.searcher(self.space)
         seconds = {} if search.seconds is None else {"seconds": search.seconds}
         limits = Limits(search.target_objective, failures=search.max_failures, **seconds)
-        shown = {"hyper_opt": search.hyper_opt, "pruner": search.pruner, "random_state": search.random_state}
+        names = ("hyper_opt", "pruner", "random_state", "n_fold", *SEARCHERS[search.hyper_opt].settings)
+        shown = {name: getattr(search, name) for name in names}
         return Plan(
             searcher,
             pruner_of(search.pruner, self.task.training.epochs, searcher.trials),
@@ -149,8 +160,7 @@ class Wanted:
 
     def recorded(self) -> dict[str, Any]:
         """The given options that a trial depends on, as JSON has them."""
-        names = {"model", "train_data", "val_data", *names_for_models()}
-        return {name: plain(value) for name, value in self.given.items() if name in names}
+        return {name: plain(value) for name, value in self.given.items() if name not in NOT_OF_TRIALS}
 
     def command(self, trial: Trial) -> str:
         line = command_of(trial.parameters, self.recorded(), self.of_model)

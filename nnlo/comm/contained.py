@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import NoReturn, TypeVar
 
 from nnlo.comm.agree import attempt
@@ -17,6 +19,7 @@ from nnlo.comm.gathered import Gathered
 from nnlo.comm.motion import MpiCollective
 from nnlo.comm.mpi import MPI, MpiTransport, MpiWorld, drive, gathered, settle
 from nnlo.comm.patience import Patience
+from nnlo.comm.watch import Watch
 from nnlo.errors import LauncherLost, NnloError, PeerLost, Stranded, TrialFailed, describe
 from nnlo.logs import note_error
 
@@ -50,7 +53,7 @@ class ContainedWorld(MpiWorld):
         """
         transport, found, error = self.open(), None, None
         self._number = self._number % MOST_RUNS + 1
-        transport.motion.watch.alarm = self._heed
+        transport.motion.watch.alarm = partial(self._heed, transport.motion.watch)
         try:
             found = drive(main(transport))
         except FATAL as fault:
@@ -72,23 +75,33 @@ class ContainedWorld(MpiWorld):
             raise error
         return found if self.comm.rank == 0 else None
 
-    def everywhere(self, work: Callable[[], R]) -> R:
-        """Do `work` on every rank, and give this rank's result. Raises TrialFailed on all where one raises anything."""
+    def everywhere(self, work: Callable[[], R], undo: Callable[[R], None]) -> R:
+        """Do `work` on every rank, and give this rank's result. Raises TrialFailed on all where one raises anything.
+
+        `undo` is called with what `work` gave on this rank where it failed on another one.
+        """
         results, error = attempt(work)
         text = None
         if error is not None:
             text = str(error) if isinstance(error, NnloError) else f"rank {self.comm.rank} failed: {describe(error)}"
         told = map(json.loads, gathered(self._control, json.dumps(text).encode(), lambda: None))
         if failed := list(dict.fromkeys(filter(None, told))):
+            for result in results:
+                undo(result)
             raise TrialFailed("; ".join(failed)) from error
         return results[0]
 
-    @property
-    def _alarmed(self) -> bool:
-        return bool(self._control.Iprobe(MPI.ANY_SOURCE, self._number))
+    def _alarmed(self, watch: Watch) -> bool:
+        """Whether one of the others has failed; asked one by one: of anybody MPI would complain of the dead."""
+        with suppress(*watch.errors):
+            return any(self._control.Iprobe(rank, self._number) for rank in self._others(watch))
+        return False
 
-    def _heed(self) -> None:
-        if self._alarmed:
+    def _others(self, watch: Watch) -> list[int]:
+        return [rank for rank in range(self.comm.size) if rank != self.comm.rank and rank not in watch.lost]
+
+    def _heed(self, watch: Watch) -> None:
+        if self._alarmed(watch):
             raise GivenUp
 
     def _together(self, transport: MpiTransport, error: Exception | None) -> str | None:
@@ -115,8 +128,7 @@ class ContainedWorld(MpiWorld):
 
     def _alarm(self, transport: MpiTransport) -> None:
         """Tell the others, and wait until that and what else was being sent has left."""
-        lost = transport.motion.watch.lost
-        others = [rank for rank in range(self.comm.size) if rank != self.comm.rank and rank not in lost]
+        others = self._others(transport.motion.watch)
         alarms = [self._control.Isend([b"", MPI.BYTE], rank, self._number) for rank in others]
         sends = [item.request for item in transport.motion.under_way if not isinstance(item, MpiCollective)]
         patience = Patience(spin=False)
@@ -129,7 +141,9 @@ class ContainedWorld(MpiWorld):
 
         Where ranks outlive others, what they tell one another at the end comes the same way, and is wanted.
         """
-        if transport.motion.watch.failures or not (failed or self._alarmed):
+        if transport.motion.node is not None:
+            transport.motion.node.wait(0)
+        if transport.motion.watch.failures or not (failed or self._alarmed(transport.motion.watch)):
             return
         status = MPI.Status()
         for comm in transport.comms():

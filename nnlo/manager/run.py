@@ -168,8 +168,8 @@ class Run:
             await role_of(transport, job, replace(setup, watchdog=watchdog)).run()
         finally:
             watchdog.stop()
-        if setup.team:
-            setup.team.close()
+            if setup.team:
+                setup.team.close()
         LOG.info("done", extra=whose)
         if job.worker_accuracy:
             trains = job.topology.nodes[transport.rank].role is Role.WORKER

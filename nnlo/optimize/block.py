@@ -21,8 +21,8 @@ Weights = Callable[[], bytes]
 class Talk:
     """What the master of a block says to the coordinator of its trial, and hears from it."""
 
-    def __init__(self, parcels: Parcels) -> None:
-        self._parcels = parcels
+    def __init__(self, transport: Transport) -> None:
+        self._transport, self._parcels = transport, Parcels(transport, transport.peers[COORDINATOR])
         self.last = Verdict(Say.ON)
 
     async def begin(self, until: int) -> None:
@@ -38,6 +38,7 @@ class Talk:
 
     async def asked(self) -> Verdict:
         """What was said meanwhile, without having been asked."""
+        self._transport.progress()
         if self.last.say is Say.ON and self._parcels.listen().ready:
             self.last = verdict_of(await self._hear("say"))
         return self.last
@@ -98,7 +99,7 @@ class Block:
         """Until the search is over. `group`: the ranks of the block."""
         talk = None
         if group.rank == 0:
-            talk = Talk(Parcels(self._transport, self._transport.peers[COORDINATOR]))
+            talk = Talk(self._transport)
         try:
             await self._serve(group, talk)
         except PeerLost as lost:  # what is left of a block without its master, or that cannot train, waits for the end

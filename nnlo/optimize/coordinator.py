@@ -178,7 +178,8 @@ class Coordinator:
         if self.halted is None and self.signalled is not None:
             await self._halt(Verdict(Say.LEAVE, reason=self.signalled))
         elif self.halted is None and self.search.halts:
-            await self._halt(Verdict(Say.STOP, reason=self.search.closing))
+            say = Say.LEAVE if self.search.gave_up else Say.STOP
+            await self._halt(Verdict(say, reason=self.search.closing))
 
     async def _dismiss(self) -> None:
         """Tell all blocks that the search is over, and wait until they know."""

@@ -14,10 +14,11 @@ from nnlo.optimize.results import write_results
 from nnlo.optimize.search import Search
 from nnlo.optimize.trial import Status, Trial
 from nnlo.optimize.weights import write_packed
+from nnlo.training.atomic import discard, replacing
 from nnlo.training.weight_files import WeightFiles
 
 COMMAND = "best_command.sh"
-CHECKPOINTS = "trial-*"
+CHECKPOINTS = "trial-[0-9][0-9][0-9][0-9]*"
 
 
 def folder_of(folder: Path, number: int) -> Path:
@@ -37,10 +38,12 @@ class SearchFiles:
         self.weights = WeightFiles(folder / "best_weights.safetensors", folder / "best_weights.pt")
         self.left: list[Path] = []
 
-    def begin(self) -> None:
-        """A search begins anew: of another one that was here nothing stays that this one might go on with."""
+    def clear(self) -> None:
+        """Another search takes the place of the one that was here: nothing stays that might be taken for its own."""
         for folder in self.folder.glob(CHECKPOINTS):
             shutil.rmtree(folder, ignore_errors=True)
+        for path in (*self.weights, self.folder / COMMAND):
+            discard(path)
 
     def told(self, search: Search, trial: Trial, weights: bytes | None) -> None:
         """A trial has ended or rests; its weights are here where it is the best so far."""
@@ -65,7 +68,8 @@ class SearchFiles:
         if search.best is None or self._command is None:
             return
         path = self.folder / COMMAND
-        path.write_text(self._command(search.best) + "\n", encoding="utf-8")
+        with replacing(path) as scratch:
+            scratch.write_text(self._command(search.best) + "\n", encoding="utf-8")
         self.left.append(path)
 
     def _pictures(self, search: Search) -> None:

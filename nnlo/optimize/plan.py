@@ -55,10 +55,10 @@ async def searched(
 def failure(coordinator: Coordinator) -> NnloError | None:
     """Why the job does not end with 0."""
     search = coordinator.search
+    if search.gave_up is not None:
+        return TrainingError(search.gave_up)
     if coordinator.halted is Say.LEAVE:
         return Preempted(f"stopped by {coordinator.signalled}: --opt-restore goes on from there")
-    if search.failures > search.limits.failures:
-        return TrainingError(str(search.closing))
     if search.best is None:
         reasons = [search.trials[number].reason for number in search.ended]
         return TrainingError(f"no trial ended well, the last one: {reasons[-1] if reasons else 'none began'}")
@@ -108,9 +108,9 @@ class Plan:
         if self._folder is not None and (before is None or not self._restore):
             if before is not None and not self._overwrite:
                 raise OptionsError(f"{before.path}: there is a search: give --opt-restore to go on, or --overwrite")
+            if before is not None and self.files is not None:
+                self.files.clear()
             record = Record.begin(self._folder, self._settings)
-            if self.files is not None:
-                self.files.begin()
         elif before is not None:
             self._check(before)
             record, trials = Record.go_on(before), before.trials
@@ -169,7 +169,10 @@ class Reports(Watcher):
         if self._journal is None:
             return
         for number in self._search.ended[self._written :]:
-            self._journal(self._search.trials[number])
+            try:
+                self._journal(self._search.trials[number])
+            except OSError as error:
+                LOG.warning("the journal of trial %d cannot be written (%s): make room there", number, error.strerror)
         self._written = len(self._search.ended)
 
     def changed(self) -> None:

@@ -93,7 +93,8 @@ class Search:
 
     `trials` by number, as far as each has come; `ended`, those that will not go on, in the order in which they ended.
     `clock`: seconds of the search, which a search that goes on from its record has behind it. `closing`: why no trial
-    begins any more; `halts`: whether those that are running are to end too.
+    begins any more; `halts`: whether those that are running are to end too; `gave_up`: that too many trials failed, and
+    why the last one did.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Search:
         self.stretches: list[Stretch] = []
         self.closing: str | None = None
         self.halts = False
+        self.gave_up: str | None = None
         self.failures = 0
         self._given: dict[int, tuple[int, float]] = {}  # the block that has a trial, and since when
         self._resting: dict[int, int] = {}
@@ -232,7 +234,7 @@ class Search:
         status, reason = outcome.status, outcome.reason
         figure = trial.figure if outcome.figure is None and status is not Status.FAILED else outcome.figure
         if status is Status.DONE and (figure is None or math.isnan(self.figure.cost(figure))):
-            status, reason = Status.FAILED, f"its {self.figure.name} is not finite"
+            status, reason, figure = Status.FAILED, f"its {self.figure.name} is not finite", None
         elif status is Status.PRUNED and self._reached(figure):
             status = Status.DONE
         return replace(trial, status=status, figure=figure, spread=outcome.spread, folds=outcome.folds, reason=reason)
@@ -241,7 +243,8 @@ class Search:
         self.ended.append(trial.number)
         self.failures = self.failures + 1 if trial.status is Status.FAILED else 0
         if self.failures > self.limits.failures:
-            self._halt(f"{self.failures} trials in a row failed, the last one: {trial.reason}")
+            self.gave_up = self.gave_up or f"{self.failures} trials in a row failed, the last one: {trial.reason}"
+            self._halt(self.gave_up)
 
     def _halt(self, reason: str) -> None:
         self.closing, self.halts = self.closing or reason, True
@@ -265,7 +268,9 @@ class Search:
             self._record.close()
 
     def finish(self) -> None:
-        """Those that still rest were not worth going on with."""
+        """Those that still rest were not worth going on with, unless the search was cut short."""
+        if self.closing is not None and (self.gave_up or not self.halts):
+            return
         for number in list(self._resting):
             del self._resting[number]
             self._put(replace(self.trials[number], status=Status.PRUNED, reason="not among the best of its rung"))

@@ -71,7 +71,9 @@ class Group:
     def manager(self, parameters: Parameters, checkpoints: Path | None, **options: Any) -> MPIManager:
         """That of a training on all ranks, each of which calls it. Raises TrialFailed where one of them raises."""
         kept = {} if checkpoints is None else {"checkpoint": checkpoints, "restore": AUTO}
-        manager = self._world.everywhere(lambda: self._build(self.comm, parameters, **kept, **options))
+        manager = self._world.everywhere(
+            lambda: self._build(self.comm, parameters, **kept, **options), MPIManager.close
+        )
         manager.signals = Signals(self._signals)
         if isinstance(manager.world, MpiWorld):
             self._world.spin, self._world.transport = manager.world.spin, manager.world.transport

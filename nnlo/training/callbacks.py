@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from nnlo.errors import NnloError, OptionsError, TrainingError
+from nnlo.errors import LauncherLost, NnloError, OptionsError, PeerLost, Stranded, TrainingError
 from nnlo.model.loading import user_code
 
 Logs = dict[str, Any]
@@ -161,6 +161,8 @@ def guarded(callback: Callback, hook: str) -> Callable[..., None]:
     def call(*args: Any) -> None:
         try:
             function(*args)
+        except (PeerLost, Stranded, LauncherLost):
+            raise
         except NnloError as error:
             raise TrainingError(f"callback {name}, {hook}: {error}") from error
         except Exception as error:

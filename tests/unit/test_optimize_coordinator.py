@@ -138,6 +138,22 @@ def test_too_many_failures_in_a_row_end_it() -> None:
     assert max(number for number, _ in trainer.trained) == 8
 
 
+def test_too_many_failures_end_what_runs_beside_them_so_that_it_can_go_on() -> None:
+    slow = {1: 1.0, 3: 50.0}
+    ended: list[int] = []
+
+    class Heard(Watcher):
+        def ended(self, trial: Trial, weights: bytes | None) -> None:
+            ended.append(trial.number)
+
+    trainer = Curves(lambda work: work.number > 1)
+    with pytest.raises(TrainingError, match="4 trials in a row failed, the last one: on purpose"):
+        search_here(
+            2, 40, trainer, limits=Limits(failures=3), watcher=Heard(), compute=lambda peer, _: slow.get(peer, 0)
+        )
+    assert ended == [0, 2, 3, 4, 5], "trial 1 has not ended"
+
+
 def test_a_target_ends_it() -> None:
     search = search_here(4, 200, Curves(), limits=Limits(target=0.2))
     assert search.closing and "--target-objective 0.2 is reached by trial" in search.closing
@@ -149,6 +165,18 @@ def test_a_target_ends_it() -> None:
 def test_no_trial_begins_after_the_timeout() -> None:
     search = search_here(2, 200, Curves(), limits=Limits(seconds=20.5))
     assert len(search.trials) == 6 and all(one.status is Status.DONE for one in search.trials.values())
+
+
+def test_what_rests_when_the_time_is_up_may_go_on() -> None:
+    search = search_here(2, 200, Curves(), pruner="asha:reduction=3", limits=Limits(seconds=20.5))
+    statuses = [one.status for one in search.trials.values()]
+    assert Status.RESTING in statuses and Status.RUNNING not in statuses
+
+
+def test_optuna_is_told_of_trials_that_rest() -> None:
+    pytest.importorskip("optuna")
+    search = search_here(4, 24, Curves(), searcher="optuna", pruner="asha:reduction=2")
+    assert len(search.ended) == 24
 
 
 def test_asha_trains_the_best_to_the_end_and_the_others_hardly() -> None:

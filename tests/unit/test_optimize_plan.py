@@ -71,10 +71,12 @@ def test_another_search_is_not_overwritten(tmp_path: Path) -> None:
     work_on(search, 0.5)
     search.close()
     folder_of(tmp_path, 0).mkdir()
+    (tmp_path / "trial-notes").mkdir()
+    (tmp_path / "best_weights.pt").touch()
     with pytest.raises(OptionsError, match=r"trials.jsonl: there is a search: give --opt-restore .*or --overwrite"):
         began(plan(tmp_path))
     assert not began(plan(tmp_path, overwrite=True)).trials
-    assert not folder_of(tmp_path, 0).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"trials.jsonl", "trial-notes"}
 
 
 @pytest.mark.parametrize(

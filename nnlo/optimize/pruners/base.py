@@ -46,8 +46,11 @@ class Pruner(Generic[S]):
         return (self.epochs,)
 
     def first_leg(self, number: int, trained: int = 0) -> Leg:
-        """What a new trial trains at first, or one that was cut off with `trained` epochs behind it: until a rung."""
-        return Leg(number, next(rung for rung in self.rungs_of(number) if rung >= trained))
+        """What a new trial trains at first, or one that was cut off with `trained` epochs behind it: until a rung.
+
+        One that was cut off at a rung had been found worth going on with.
+        """
+        return Leg(number, next((rung for rung in self.rungs_of(number) if rung > trained), self.epochs))
 
     def stops(self, number: int, curves: Curves) -> str | None:
         """Why this trial, which has just ended an epoch within its leg, is to stop for good; None: it goes on."""

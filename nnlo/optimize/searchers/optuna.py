@@ -111,9 +111,12 @@ class Study:
 
 
 def history(ended: Sequence[Told], running: Sequence[Asked]) -> list[Asked]:
-    """What happened, in order: each trial as `Asked` when it was asked for, and as `Told` when it had ended."""
+    """What happened, in order: each trial as `Asked` when it was asked for, and as `Told` when it had ended.
+
+    Those that rest stand behind those that have ended, so that one may stand before others that it came after.
+    """
     events = [((one.after, 0, one.number), Asked(one.number, one.parameters, one.after)) for one in (*ended, *running)]
-    events += [((place, 1, one.number), one) for place, one in enumerate(ended)]
+    events += [((max(place, one.after), 1, place), one) for place, one in enumerate(ended)]
     return [event for _, event in sorted(events, key=lambda event: event[0])]
 
 
