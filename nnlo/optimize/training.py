@@ -123,10 +123,13 @@ class ManagerTrainer(Trainer):
             return Outcome(Status.RUNNING) if self._group.lost else Outcome(Status.FAILED, reason=str(error)), None
         if talk is None:
             return None, None
-        if talk.last.say is Say.LEAVE:
-            return Outcome(Status.RUNNING, reason=talk.last.reason), None
+        verdict = talk.last
+        if manager.history and manager.history["outcome"] == "done":  # whatever was said when it had come to its end
+            verdict = Verdict(Say.ON)
+        if verdict.say is Say.LEAVE:
+            return Outcome(Status.RUNNING, reason=verdict.reason), None
         weights = partial(packed_weights, manager.model) if manager.model is not None else None
-        return Outcome(STATUS[talk.last.say], reason=talk.last.reason), weights
+        return Outcome(STATUS[verdict.say], reason=verdict.reason), weights
 
     async def _anew(
         self, group: Transport, work: Work, talk: Talk | None, checkpoints: Path | None

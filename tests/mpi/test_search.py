@@ -127,7 +127,9 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
     assert [after[number].status for number in range(3)] == [Status.DONE] * 3
     assert all(after[number] == trial for number, trial in done.items())
     for number, figures in kept.items():
-        assert len(after[number].figures) == EPOCHS and list(after[number].figures[: len(figures)]) == figures
+        assert len(after[number].figures) == EPOCHS
+        if len(figures) < EPOCHS:  # one whose end was not recorded is trained anew
+            assert list(after[number].figures[: len(figures)]) == figures
     assert f"goes on after {len(done)} trial" in again.stderr, again
 
 

@@ -20,7 +20,7 @@ from nnlo.optimize.space_file import space_of_file
 from nnlo.optimize.trial import Status, Trial
 from tests.jobs import labelled
 
-TRIES = 300
+TRIES = 120
 
 
 def damaged(whole: bytes, seed: int) -> bytes:
