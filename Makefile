@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEELS ?= /opt/wheels
 METADATA := pyproject.toml setup.py constraints.txt
-# What is never imported need not be compiled: that would be most of it, and half of the time that installing takes.
+# What is never imported need not be compiled, and most of it never is; what is, is compiled once, before ranks need it.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
 	$(addprefix --find-links ,$(wildcard $(WHEELS))) --constraint constraints.txt
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
