@@ -13,15 +13,16 @@ from nnlo.algos import MODES, SHARED
 from nnlo.cli import Command, build, run
 from nnlo.comm import world_comm
 from nnlo.comm.agree import together
+from nnlo.data.fold import Fold
 from nnlo.drivers.TrainingDriver import Task, manager_of
 from nnlo.errors import OptionsError
 from nnlo.launcher import launched_rank
-from nnlo.logs import set_up
+from nnlo.logs import LOG, set_up
 from nnlo.optimize.arguments import ExampleArguments, SearchArguments, check_read_by
 from nnlo.optimize.command import command_of
 from nnlo.optimize.figure import FigureOfMerit
 from nnlo.optimize.files import SearchFiles
-from nnlo.optimize.folds import pooled
+from nnlo.optimize.folds import FileFold, file_folds, pooled
 from nnlo.optimize.over_mpi import search_on
 from nnlo.optimize.plan import Plan
 from nnlo.optimize.pruners import pruner_of
@@ -110,6 +111,21 @@ class Wanted:
         if self.search.n_fold > 1 and build(ReadingArguments, self.given).train_split is not None:
             raise OptionsError("--n-fold splits the data by itself: drop --train-split")
 
+        if self.search.fold_by == "files":
+            self._files()
+
+    def _files(self) -> list[FileFold]:
+        """The folds of whole files. Raises OptionsError where there are fewer files than folds."""
+        files = pooled(self.task.train_list, self.task.val_list)
+        return file_folds(files, self.search.n_fold, self.task.training.seed)
+
+    def _fold(self, fold: Fold) -> dict[str, Any]:
+        """What that fold trains and validates on, as arguments of its manager."""
+        if self.search.fold_by == "files":
+            part = self._files()[fold.number]
+            return {"train_list": list(part.trains), "val_list": list(part.validates), "train_split": None}
+        return {"train_list": pooled(self.task.train_list, self.task.val_list), "val_list": None}
+
     def _measured(self) -> list[str]:
         """The figures that a training has."""
         names = ["loss", *(metric.name for metric in self.task.algo().metrics)]
@@ -128,7 +144,7 @@ class Wanted:
         """That of a trial, or of one of its folds."""
         changes = {"output": None, "verbose": False, "report": False, "checkpoint": None, **options}
         if self.search.n_fold > 1:
-            changes |= {"train_list": pooled(self.task.train_list, self.task.val_list), "val_list": None}
+            changes |= self._fold(options["train_split"])
         return manager_of(self.line, self.training(parameters), comm, **changes)
 
     @property
@@ -142,7 +158,7 @@ class Wanted:
         searcher = search.searcher(self.space)
         seconds = {} if search.seconds is None else {"seconds": search.seconds}
         limits = Limits(search.target_objective, failures=search.max_failures, **seconds)
-        names = ("hyper_opt", "pruner", "random_state", "n_fold", *SEARCHERS[search.hyper_opt].settings)
+        names = ("hyper_opt", "pruner", "random_state", "n_fold", "fold_by", *SEARCHERS[search.hyper_opt].settings)
         shown = {name: getattr(search, name) for name in names}
         return Plan(
             searcher,
@@ -189,6 +205,8 @@ def search(argv: Sequence[str] | None = None) -> None:
     given = together(lambda: line.parse(argv), undo=lambda _: None)
     wanted = together(lambda: Wanted(line, given), undo=lambda _: None)
     plan = together(wanted.plan, undo=lambda _: None)
+    if world_comm().rank == 0:
+        LOG.info("%s: %s, %d trials", wanted.source.name, wanted.blocks, plan.trials)
     checkpoints = plan.folder_of_checkpoints(wanted.checkpoints.checkpoint is not None)
     found = search_on(world_comm(), wanted.blocks, plan, wanted.manager, checkpoints)
     if found is not None and plan.files is not None:

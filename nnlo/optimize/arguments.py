@@ -17,6 +17,7 @@ from nnlo.training.durations import seconds_of
 
 POPULATION, POINTS = 10, 5
 SAMPLERS = ("tpe", "cmaes", "nsga2")
+FOLDS = ("samples", "files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,11 @@ class SearchArguments(Options):
         "mean of the figures; the ranks of a block share the trainings",
         metavar="K",
         at_least=1,
+    )
+    fold_by: str = option(
+        "samples",
+        help="what the parts of --n-fold are made of: samples of all files, or whole files",
+        choices=lambda: FOLDS,
     )
     target_objective: float | None = option(
         None, help="end the search as soon as the figure of merit is as good as this", metavar="FIGURE"

@@ -23,7 +23,9 @@ LOOKS = 1.0
 
 
 class Watcher:
-    """Who is told how a search goes on."""
+    """Who is told how a search goes on. keeps: whether weights are of use to it."""
+
+    keeps = True
 
     def ended(self, trial: Trial, weights: bytes | None) -> None:
         """A trial ended or rests; its weights are here where it is the best so far."""
@@ -137,7 +139,7 @@ class Coordinator:
             return
         before = self.search.best
         trial = self.search.end(work.number, outcome)
-        wanted = self.search.best is trial and trial is not before
+        wanted = self._watcher.keeps and self.search.best is trial and trial is not before
         self._watcher.ended(trial, await self._weights(block, wanted) if told["weights"] else None)
 
     async def _weights(self, block: int, wanted: bool) -> bytes | None:

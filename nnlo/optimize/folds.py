@@ -14,9 +14,7 @@ import numpy as np
 
 from nnlo.data.lists import FileList, file_list
 from nnlo.errors import OptionsError
-
-#: A master and a worker.
-LEAST_RANKS = 2
+from nnlo.topology.blocks import LEAST
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ def file_folds(files: Sequence[str], folds: int, seed: int) -> list[FileFold]:
     """Parts of the files that differ by one file at most, drawn at random by the seed. Raises OptionsError."""
     if folds > len(files):
         raise OptionsError(
-            f"--n-fold {folds}: there are {len(files)} files in all, and each fold needs one: list more files, or make "
-            "folds of samples, for which the data have load_data() and no generate_data() of their own"
+            f"--n-fold {folds}: there are {len(files)} files in all, and each fold needs one: list more "
+            "files, or give --fold-by samples"
         )
     order = np.random.default_rng(seed).permutation(len(files))
     held = [set(order[fold::folds]) for fold in range(folds)]
@@ -64,7 +62,7 @@ def fold_groups(ranks: Sequence[int], folds: int) -> list[FoldGroup]:
 
     Spare ranks, and folds that are left over, go to the first groups.
     """
-    groups = max(1, min(folds, len(ranks) // LEAST_RANKS))
+    groups = max(1, min(folds, len(ranks) // LEAST))
     return [
         FoldGroup(tuple(some), tuple(parts))
         for some, parts in zip(even_parts(ranks, groups), even_parts(range(folds), groups), strict=True)

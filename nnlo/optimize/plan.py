@@ -93,6 +93,11 @@ class Plan:
         self._settings = {"space": searcher.space.recorded(), "figure_of_merit": str(figure), **(settings or {})}
         self._shows = shows
 
+    @property
+    def trials(self) -> int:
+        """How many the search makes."""
+        return self._searcher.trials
+
     def folder_of_checkpoints(self, wanted: bool) -> Path | None:
         """That of the trials, where they are `wanted`, or needed since trials rest. Raises OptionsError."""
         rests = self._pruner.first_leg(0).until < self._pruner.epochs
@@ -156,6 +161,7 @@ class Reports(Watcher):
         journal: Callable[[Trial], None] | None = None,
     ) -> None:
         self._search, self._files, self._journal = search, files, journal
+        self.keeps = files is not None
         self._written = 0  # how many of those that have ended are in the journal
         self._progress = SearchProgress(search.searcher.trials, len(search.ended)) if shows else None
 

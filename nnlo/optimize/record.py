@@ -33,7 +33,7 @@ NUMBERS = [NUMBER]
 #: What a line of a trial may have, and of which kind it is.
 SHAPE: dict[str, Any] = {
     **dict.fromkeys(("number", "after", "block"), int),
-    **dict.fromkeys(("status", "reason", "weights"), str),
+    **dict.fromkeys(("status", "reason"), str),
     **dict.fromkeys(("figure", "spread", "began", "seconds"), NUMBER),
     **dict.fromkeys(("figures", "folds"), NUMBERS),
     "parameters": {},

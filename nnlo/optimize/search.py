@@ -12,6 +12,7 @@ from typing import Any
 from nnlo.optimize.figure import FigureOfMerit
 from nnlo.optimize.pruners import Pruner
 from nnlo.optimize.record import Record
+from nnlo.optimize.results import cost_of
 from nnlo.optimize.searchers import Asked, Searcher, Told
 from nnlo.optimize.trial import Parameters, Status, Trial
 
@@ -153,7 +154,7 @@ class Search:
         self._proposal = Trial(number, parameters, Status.RUNNING, after)
 
     def _cost(self, trial: Trial) -> float | None:
-        cost = math.nan if trial.figure is None else self.figure.cost(trial.figure)
+        cost = cost_of(trial, self.figure)
         return None if math.isnan(cost) else cost
 
     # What a block is given.

@@ -29,7 +29,7 @@ class Trial:
     last one that trained it. figure: the figure of merit, as measured (not a cost), None where it failed; spread: its
     standard deviation over the folds. figures: the figure at each epoch's end, from the first one; folds: the
     figure of each fold. began: seconds from the beginning of the search; seconds: that blocks worked on it. reason: why
-    it failed or was pruned. weights: the file of the trained weights, where one was left.
+    it failed or was pruned.
     """
 
     number: int
@@ -44,7 +44,6 @@ class Trial:
     began: float = 0.0
     seconds: float = 0.0
     reason: str | None = None
-    weights: str | None = None
 
     @property
     def epochs(self) -> int:

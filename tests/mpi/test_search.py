@@ -20,7 +20,7 @@ from nnlo.training.checkpoint.store import newest
 from tests.mpi.launch import Job, Result, available, launch
 
 DRIVER = "OptimizationDriver"
-EPOCHS = 30  # enough for a trial to be told in the midst of it
+EPOCHS = 40  # enough for a trial to be told in the midst of it
 SPACE = "width: {type: integer, low: 4, high: 32}\nlr: {low: 1.0e-4, high: 1.0e-1, log: true}\n"
 MODEL = """
 import os, signal, torch
@@ -106,7 +106,7 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
     flags = ("--checkpoint-interval", "1", "--opt-restore")
     with Job(5, line(*flags, epochs=EPOCHS, trials=3), cwd=folder, env={"NNLO_DATA": str(home)}) as job:
         deadline = time.monotonic() + 60
-        while sum(trial.status is Status.DONE for trial in trials(folder).values()) < 1:
+        while not (one_is_done(folder) and any((folder / "base").glob("trial-*/0*"))):
             assert time.monotonic() < deadline and job.process.poll() is None, job.result()
             time.sleep(0.02)
         if sign is signal.SIGKILL:
@@ -121,6 +121,7 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
         assert result.code == 85 and f"{DRIVER}: stopped by SIGUSR1: --opt-restore goes on" in result.stderr, result
     running = [trial.number for trial in before.values() if trial.status is Status.RUNNING]
     kept = {number: figures_kept(folder / "base" / f"trial-{number:04d}") for number in running}
+    assert any(kept.values()), "one was running that had a checkpoint"
     again = searched(folder, home, *flags, epochs=EPOCHS, trials=3)
     assert again.code == 0, again
     after = trials(folder)
@@ -131,6 +132,10 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
         if len(figures) < EPOCHS:  # one whose end was not recorded is trained anew
             assert list(after[number].figures[: len(figures)]) == figures
     assert f"goes on after {len(done)} trial" in again.stderr, again
+
+
+def one_is_done(folder: Path) -> bool:
+    return any(trial.status is Status.DONE for trial in trials(folder).values())
 
 
 def figures_kept(folder: Path) -> list[float]:

@@ -35,7 +35,7 @@ def test_files_are_drawn_by_the_seed() -> None:
 
 
 def test_more_folds_than_files() -> None:
-    with pytest.raises(OptionsError, match=r"--n-fold 4: there are 3 files in all.*or make folds of samples"):
+    with pytest.raises(OptionsError, match=r"--n-fold 4: there are 3 files in all.*or give --fold-by samples"):
         file_folds(["a", "b", "c"], 4, 0)
 
 

@@ -34,7 +34,7 @@ PARAMETERS = {
     "big": 2**60,
 }
 TRIALS = [
-    Trial(0, PARAMETERS, Status.DONE, 0, 2, 0.25, 0.5, (0.75, 0.25), (0.1, 0.4), 1.5, 3.25, None, "best.safetensors"),
+    Trial(0, PARAMETERS, Status.DONE, 0, 2, 0.25, 0.5, (0.75, 0.25), (0.1, 0.4), 1.5, 3.25),
     Trial(1, {"lr": 0.1}, Status.FAILED, reason='Traceback:\n  "é" \u2028 \udc80'),
     Trial(2, {"lr": 0.2}, Status.RUNNING, after=1, began=4.0),
 ]
