@@ -106,7 +106,7 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
     flags = ("--checkpoint-interval", "1", "--opt-restore")
     with Job(5, line(*flags, epochs=EPOCHS, trials=3), cwd=folder, env={"NNLO_DATA": str(home)}) as job:
         deadline = time.monotonic() + 60
-        while not (one_is_done(folder) and any((folder / "base").glob("trial-*/0*"))):
+        while not in_the_midst(folder):
             assert time.monotonic() < deadline and job.process.poll() is None, job.result()
             time.sleep(0.02)
         if sign is signal.SIGKILL:
@@ -134,8 +134,12 @@ def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, fol
     assert f"goes on after {len(done)} trial" in again.stderr, again
 
 
-def one_is_done(folder: Path) -> bool:
-    return any(trial.status is Status.DONE for trial in trials(folder).values())
+def in_the_midst(folder: Path) -> bool:
+    """Whether one trial has ended, and another one that runs has a checkpoint."""
+    known = trials(folder).values()
+    running = [trial.number for trial in known if trial.status is Status.RUNNING]
+    kept = any(any((folder / "base" / f"trial-{number:04d}").glob("0*")) for number in running)
+    return kept and any(trial.status is Status.DONE for trial in known)
 
 
 def figures_kept(folder: Path) -> list[float]:
