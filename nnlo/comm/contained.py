@@ -67,6 +67,7 @@ class ContainedWorld(MpiWorld):
         failed = self._together(transport, error)
         self.lost |= bool(transport.motion.watch.lost)
         if failed:
+            self._hush(transport.motion.watch)
             transport.discard()
             transport.motion.close()
             raise TrialFailed(failed) from error
@@ -135,6 +136,13 @@ class ContainedWorld(MpiWorld):
         while not all(request.Test() for request in [*alarms, *sends]):
             patience.pause()
             self._drain(transport, True)
+
+    def _hush(self, watch: Watch) -> None:
+        """Receive the alarms, which are of no use any more."""
+        for rank in self._others(watch):
+            with suppress(*watch.errors):
+                while self._control.Iprobe(rank, self._number):
+                    self._control.Recv([bytearray(1), 0, MPI.BYTE], rank, self._number)
 
     def _drain(self, transport: MpiTransport, failed: bool) -> None:
         """Where a rank has failed, receive what nobody wants any more, so that its senders are free.

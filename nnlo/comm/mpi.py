@@ -143,21 +143,28 @@ def abort() -> NoReturn:
     os._exit(1)
 
 
-def settle(request: MPI.Request, check: Callable[[], None] = lambda: None) -> None:
-    """Wait for a request, giving the core away meanwhile; `check` is called in between."""
+#: Requests that nobody waits for any more, and the memory that MPI may still write.
+ABANDONED: list[tuple[MPI.Request, tuple[object, ...]]] = []
+
+
+def settle(request: MPI.Request, check: Callable[[], None] = lambda: None, memory: tuple[object, ...] = ()) -> None:
+    """Wait for a request, giving the core away meanwhile; `check` is called in between, and may raise."""
     patience = Patience(spin=False)
-    while not request.Test():
-        patience.pause()
-        check()
+    try:
+        while not request.Test():
+            patience.pause()
+            check()
+    except NnloError:
+        ABANDONED.append((request, memory))
+        raise
 
 
 def gathered(comm: MPI.Intracomm, data: bytes, check: Callable[[], None]) -> list[bytes]:
     """Everyone's bytes, in the order of the communicator."""
-    sizes = np.empty(comm.size, dtype=np.int64)
-    settle(comm.Iallgather(np.array([len(data)], dtype=np.int64), sizes), check)
-    everything = np.empty(int(sizes.sum()), dtype=np.uint8)
-    mine, counts = np.frombuffer(data, np.uint8), sizes.tolist()
-    settle(comm.Iallgatherv([mine, MPI.BYTE], [everything, counts, MPI.BYTE]), check)
+    size, sizes = np.array([len(data)], dtype=np.int64), np.empty(comm.size, dtype=np.int64)
+    settle(comm.Iallgather(size, sizes), check, (size, sizes))
+    mine, everything = np.frombuffer(data, np.uint8), np.empty(int(sizes.sum()), dtype=np.uint8)
+    settle(comm.Iallgatherv([mine, MPI.BYTE], [everything, sizes.tolist(), MPI.BYTE]), check, (mine, everything))
     return [part.tobytes() for part in np.split(everything, np.cumsum(sizes)[:-1])]
 
 

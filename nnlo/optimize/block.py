@@ -106,7 +106,7 @@ class Block:
             if lost.peer == COORDINATOR:
                 raise
             if talk:
-                await talk.gone(str(lost))
+                await talk.gone(lost.reason)
 
     async def _serve(self, group: Transport, talk: Talk | None) -> None:
         while (told := (await share(group, await talk.work() if talk else None))[0]) is not None:

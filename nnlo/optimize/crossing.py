@@ -37,18 +37,17 @@ class FoldTrainer(Trainer):
         self._group = Group(comm.Split(mine.ranks[0], comm.rank), build, signals)
 
     async def train(self, group: Transport, work: Work, talk: Talk | None) -> tuple[Outcome | None, Weights | None]:
+        """Folds need all ranks: raises PeerLost on all that are left where one of them has died."""
+        found, lost = dict[int, Found](), False
         try:
             found = {fold: self._trained(work, fold) for fold in self._mine}
-        except PeerLost as lost:  # whose rank is that within its group
-            raise PeerLost(group.peers[0], f"folds need all ranks of a block ({lost.reason})") from lost
-        told = await share(group, found if self._group.comm.rank == 0 else {})
-        known = {int(fold): what for some in told for fold, what in some.items()}
+        except PeerLost:
+            lost = True
+        told = await share(group, [found if self._group.comm.rank == 0 else {}, lost or self._group.lost])
+        if len(told) < group.size or any(lost for _, lost in told):
+            raise PeerLost(group.peers[0], "folds need all ranks of a block, and one has died")
+        known = {int(fold): what for some, _ in told for fold, what in some.items()}
         return (outcome_of([known[fold] for fold in range(self._folds)]) if talk else None), None
-
-    async def mend(self, group: Transport) -> None:
-        """Folds need all ranks: without one of them the block is of no use. Raises PeerLost on all of them."""
-        if any(lost := await share(group, self._group.lost)):
-            raise PeerLost(group.peers[lost.index(True)], "a rank of its group has died")
 
     def _trained(self, work: Work, fold: int) -> Found:
         checkpoints = self._folder and folder_of(self._folder, work.number) / f"fold-{fold}"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from nnlo import Algo, Callback, MPIManager
+from nnlo import Algo, Callback, ModelBuilder, MPIManager
 from nnlo.comm import watch
 from nnlo.comm.contained import ContainedWorld
 from nnlo.errors import DataError, TrialFailed
@@ -118,3 +118,22 @@ def body_samples_that_cannot_be_read(comm: MPI.Comm) -> None:
     world = ContainedWorld(comm)
     all_fail(comm, "no such sample", lambda: trained(comm, world, MODES[0], data=Unreadable(comm.rank == 1)))
     trained(comm, world, MODES[0])
+
+
+class Unbuildable(ModelBuilder):
+    """One rank raises what is no error of the library, in the midst of what all agree on; the others wait for it."""
+
+    def build_model(self) -> torch.nn.Module:
+        if self.comm.rank == 1:
+            raise ArithmeticError("no such layer")
+        return Raises(None)
+
+
+def body_a_model_that_one_rank_cannot_build(comm: MPI.Comm) -> None:
+    world = ContainedWorld(comm)
+    for transport in ("shm", "mpi"):
+        data, algo = Rows(*labelled(400), 5), Algo("sgd", lr=0.1)
+        manager = MPIManager(comm, data, algo, Unbuildable(comm), 3, ["a"], None, output=None, transport=transport)
+        world.transport, manager.world = transport, world
+        all_fail(comm, "rank 1 failed: ArithmeticError: no such layer", manager.train)
+        trained(comm, world, MODES[0], transport=transport)
