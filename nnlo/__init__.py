@@ -1,6 +1,6 @@
 """Distributed training of torch models over MPI."""
 
-from nnlo import excepthook
+from nnlo import collector, excepthook  # noqa: F401  torch comes by way of the collector
 from nnlo.data import Data, H5Data
 from nnlo.manager import MPIManager
 from nnlo.model import ModelBuilder, ModelPytorch

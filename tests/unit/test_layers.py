@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    ("errors", "options", "registry", "version", "logs", "launcher"),
+    ("collector", "errors", "options", "registry", "version", "logs", "launcher"),
     ("blocks", "flat", "gradients", "optim", "compress", "topology"),
     ("algos",),
     ("comm", "data", "model"),
