@@ -30,6 +30,7 @@ class Pattern(Enum):
 
     SERVER = "server"  # workers with a master that holds the centre weights
     COLLECTIVE = "collective"  # workers among themselves, each with the same weights
+    GOSSIP = "gossip"  # workers with their neighbours on a graph, each with weights of its own
 
 
 class Lineage(NamedTuple):
@@ -53,7 +54,8 @@ class Update(NamedTuple):
 class Place:
     """Whose state is made: number `index` of `workers`, from 1 (0: their master), and what there is to make it with.
 
-    `seed` is the same everywhere. `optimizer` is that of `--optimizer`, None where the mode has none.
+    `seed` is the same everywhere. `optimizer` is that of `--optimizer`, None where the mode has none. `neighbours`: how
+    many a node of a graph hears in the first round.
     """
 
     index: int
@@ -62,6 +64,7 @@ class Place:
     seed: int = 0
     optimizer: OptimizerSpec | None = None
     groups: tuple[Group, ...] = ()
+    neighbours: int = 0
 
     @property
     def stream(self) -> int:

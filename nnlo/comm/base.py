@@ -97,6 +97,26 @@ class Task(Source, Generic[T]):
         """What the work returned; raises what it raised. Only once ready."""
 
 
+class Exchange(Source):
+    """What a rank gets from those whom it hears; ready once all of it is there."""
+
+    @abstractmethod
+    def values(self) -> list[Tensor]:
+        """Of each, in their order, what it gave: uint8. They may lie where those ranks wrote them, and are as they are
+        until this rank begins another collective of the group."""
+
+
+class Neighbourhood(ABC):
+    """Whom a rank of a group hears and who hears it."""
+
+    @abstractmethod
+    def exchange(self, mine: Tensor) -> Exchange:
+        """Give `mine`, uint8 of the same shape (nbytes,) on all ranks, to the hearers.
+
+        Every rank of the group starts the same ones in the same order; `mine` is not to be touched until it is ready.
+        """
+
+
 class Transport(ABC):
     """One rank's end of a group of ranks; `trace` is told what the rank does when."""
 
@@ -170,6 +190,13 @@ class Transport(ABC):
     @abstractmethod
     def broadcast(self, memory: Tensor, root: int) -> Source:
         """Replace `memory` by that of rank `root` of the group."""
+
+    @abstractmethod
+    def neighbourhood(self, heard: Sequence[int], hearers: Sequence[int], nbytes: int) -> Neighbourhood:
+        """This rank's, by places in the group, for exchanges of so many bytes.
+
+        Every rank of the group makes its own, at the same time; `hearers` are those who name this rank among `heard`.
+        """
 
     @abstractmethod
     async def split(self, color: int | None) -> Transport | None:

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from nnlo.comm.aside import Aside, ThreadTask
-from nnlo.comm.base import Channel, Main, Send, Source, Task, Transport, World
+from nnlo.comm.base import Channel, Main, Neighbourhood, Send, Source, Task, Transport, World
 from nnlo.comm.ending import end_without_mpi
 from nnlo.comm.gathered import Gathered
 from nnlo.comm.motion import Motion, MpiRequest, Poll
 from nnlo.comm.mpi_channel import MpiChannel, MpiGroup
+from nnlo.comm.mpi_neighbours import MpiNeighbourhood
 from nnlo.comm.node import SMALL, Node, channel_name
 from nnlo.comm.patience import Patience, sharpen_timer
 from nnlo.comm.shared import SENT, SharedChannel
 from nnlo.comm.shared_group import SharedGroup
+from nnlo.comm.shared_neighbours import SharedNeighbourhood
 from nnlo.errors import LauncherLost, NnloError, OptionsError, PeerLost
 from nnlo.logs import note_error
 
@@ -219,6 +221,7 @@ class MpiTransport(Transport):
         self._aside = Aside()
         self._channels: list[MpiChannel] = []
         self._groups: list[MpiTransport] = []
+        self._graphs: list[MpiNeighbourhood] = []
         self._splits = 0
 
     def clock(self) -> float:
@@ -286,6 +289,14 @@ class MpiTransport(Transport):
     def broadcast(self, memory: Tensor, root: int) -> Source:
         return self._collectives.broadcast(memory, root)
 
+    def neighbourhood(self, heard: Sequence[int], hearers: Sequence[int], nbytes: int) -> Neighbourhood:
+        collectives = self._collectives
+        if isinstance(collectives, SharedGroup):
+            return SharedNeighbourhood(collectives, heard)
+        graph: Any = self.comm.Create_dist_graph_adjacent(list(heard), list(hearers))
+        self._graphs.append(MpiNeighbourhood(graph, frozenset(self.peers), self.motion, len(heard), nbytes))
+        return self._graphs[-1]
+
     async def allgather(self, data: bytes) -> list[bytes]:
         if self.motion.watch.failures:
             return Gathered(self).of(data)
@@ -312,6 +323,8 @@ class MpiTransport(Transport):
 
     async def regroup(self, peers: tuple[int, ...]) -> Transport:
         self._collectives.give_up()
+        for one in self._graphs:
+            one.give_up()
         comm: Any = self.comm.Shrink()
         ranks = comm.Get_group().Translate_ranks(None, self.comm.Get_group())
         found = tuple(self.peers[rank] for rank in ranks)
@@ -322,7 +335,8 @@ class MpiTransport(Transport):
 
     def comms(self) -> list[MPI.Intracomm]:
         """Those of this group and of all that were made of it."""
-        return [self.comm, *(comm for group in self._groups for comm in group.comms())]
+        graphs = (one.graph for one in self._graphs)
+        return [self.comm, *graphs, *(comm for group in self._groups for comm in group.comms())]
 
     def discard(self) -> None:
         """Give everything back as it is, where nothing more is going to come; every rank of the group does it."""
@@ -335,6 +349,8 @@ class MpiTransport(Transport):
                 channel.request.Wait()
             channel.request.Free()
         if not self.motion.watch.lost:
+            for one in self._graphs:
+                one.graph.Free()
             self.comm.Free()
 
     def close(self) -> None:
@@ -352,4 +368,6 @@ class MpiTransport(Transport):
         settle(self.comm.Ibarrier())
         for channel in self._channels:
             channel.request.Free()
+        for one in self._graphs:
+            one.graph.Free()
         self.comm.Free()

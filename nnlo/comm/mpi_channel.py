@@ -10,6 +10,7 @@ from torch import Tensor
 from nnlo.comm.base import Channel, Send, Source
 from nnlo.comm.messages import Header
 from nnlo.comm.motion import Motion, MpiCollective
+from nnlo.comm.watch import Watch
 from nnlo.errors import PeerLost, ProtocolError
 
 if TYPE_CHECKING:
@@ -54,6 +55,16 @@ class MpiChannel(Channel):
         return self._transport.start_send(memory.numpy().data[:nbytes], self.peer, self._tag, until_taken)
 
 
+def started(watch: Watch, start: Callable[..., Any], *parts: Any) -> Any:
+    """The request of a collective; None where MPI knows of one who has died already, and does not start it."""
+    try:
+        return start(*parts)
+    except watch.errors:
+        if not (watch.look() or watch.lost):
+            raise
+        return None
+
+
 class MpiGroup:
     """The collectives of a communicator; `in_place` is MPI's sign for memory that is both read and written."""
 
@@ -70,14 +81,8 @@ class MpiGroup:
         return self._begin(self._comm.Ibcast, memory.numpy(), root)
 
     def _begin(self, start: Callable[..., Any], *parts: Any) -> Source:
-        """MPI may know of one who has died when it is asked to start, or later."""
         watch = self._motion.watch
-        try:
-            request = start(*parts)
-        except watch.errors:
-            if not (watch.look() or watch.lost):
-                raise
-            request = None
+        request = started(watch, start, *parts)
         collective = MpiCollective(request, watch, self._comm, self._peers)
         return self._motion.begin(collective) if request else collective
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nnlo.comm.base import Source
+from nnlo.comm.base import Exchange, Source
 from nnlo.comm.link import RING, SHOWN, SUMMED
 from nnlo.comm.node import Node, collective_name
 from nnlo.comm.segments import Bytes
@@ -72,6 +72,12 @@ class SharedGroup:
     def broadcast(self, memory: Tensor, root: int) -> Source:
         return self._begin(Broadcast(self, self._started, memory, root))
 
+    def neighbours(self, mine: Tensor, heard: Sequence[int]) -> Neighbours:
+        """What each of those, by their places, has as `mine`."""
+        neighbours = Neighbours(self, self._started, mine, heard)
+        self._begin(neighbours)
+        return neighbours
+
     def common(self, nbytes: int) -> Common:
         """Memory of the first rank's that all have: `memory` of what this gives, once it is ready."""
         common = Common(self, self._started, nbytes)
@@ -91,8 +97,9 @@ class SharedGroup:
 
     def heard(self, place: int, kind: int, memory: Bytes, number: int, finished: int) -> None:
         """Rank `place` shows memory that belongs to a collective, and has finished all before number `finished`."""
-        self._shown[number][kind, place] = memory
         self._finished_by[place] = finished
+        if number in self._under_way or number >= self._started:  # else it was done without that
+            self._shown[number][kind, place] = memory
         if number in self._under_way:
             self._advance(self._under_way[number])
 
@@ -219,6 +226,27 @@ class Gathering(Collective):
             for place, memory in shown.items():
                 self._everyone[place].copy_(like(memory, self._mine))
             self._done = True
+
+
+class Neighbours(Collective, Exchange):
+    """The values are read where the others laid them out, which is theirs again once this rank tells them more."""
+
+    def __init__(self, group: SharedGroup, number: int, mine: Tensor, heard: Sequence[int]) -> None:
+        super().__init__(group, number)
+        self._mine, self._heard = mine, heard
+        self._values: list[Tensor] = []
+
+    def start(self) -> None:
+        self.lay_out(self._mine)
+
+    def advance(self) -> None:
+        shown = self.shown(SHOWN)
+        if not self._done and all(place in shown for place in self._heard):
+            self._values = [like(shown[place], self._mine) for place in self._heard]
+            self._done = True
+
+    def values(self) -> list[Tensor]:
+        return self._values
 
 
 class Broadcast(Collective):

@@ -28,6 +28,7 @@ from nnlo.errors import PeerLost, ProtocolError
 
 if TYPE_CHECKING:
     from nnlo.comm.virtual_collective import Collective, Part
+    from nnlo.comm.virtual_neighbours import Ear, VirtualNeighbourhood
     from nnlo.comm.virtual_transport import VirtualChannel
 
 T = TypeVar("T")
@@ -125,10 +126,11 @@ class VirtualWorld(World):
         self._events: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
         self.groups: dict[tuple[Any, ...], Group] = {}
-        self.endpoints: dict[tuple[Any, ...], VirtualChannel] = {}
+        self.endpoints: dict[tuple[Any, ...], VirtualChannel | Ear] = {}
         self.undelivered: dict[tuple[Any, ...], deque[tuple[Tensor, Action]]] = {}
         self.collectives: dict[tuple[Any, ...], Collective] = {}
-        self._lost: set[int] = set()
+        self.neighbourhoods: list[VirtualNeighbourhood] = []
+        self.lost: set[int] = set()
         self._links = Links(self.costs)
         cpus = [Cpu(host.cores, self.now, self.at) for host in self.hosts]
         streams = np.random.SeedSequence(self.seed).spawn(self.size)
@@ -260,10 +262,10 @@ class VirtualWorld(World):
 
     def _close_meeting(self, group: Group) -> None:
         """Once all who live have given, give everything to everyone."""
-        if len(group.given) + len(self._lost) < len(group.peers):
+        if len(group.given) + len(self.lost) < len(group.peers):
             return
         present = [peer for peer in group.peers if peer in group.given]
-        if not present or not self._lost.issuperset(set(group.peers).difference(present)):
+        if not present or not self.lost.issuperset(set(group.peers).difference(present)):
             return
         everything = [group.given[peer] for peer in present]
         group.given, group.met = {}, group.met + 1
@@ -282,7 +284,7 @@ class VirtualWorld(World):
 
     def _close_collective(self, collective: Collective) -> None:
         """Once all take part it is done; nobody begins one, or waits for others to, with whom it knows to be dead."""
-        if lost := self._lost.intersection(collective.group.peers):
+        if lost := self.lost.intersection(collective.group.peers):
             for _, process, source in collective.parts.values():
                 source.lose(min(lost), self, process)
         if lost or collective.left or len(collective.parts) < len(collective.group.peers):
@@ -350,10 +352,12 @@ class VirtualWorld(World):
         process.debt.pay(lambda: self.at(self.now() + self.costs.notice, partial(self._lose, process.id)))
 
     def _lose(self, peer: int) -> None:
-        self._lost.add(peer)
+        self.lost.add(peer)
         for channel in self.endpoints.values():
             if channel.peer == peer:
                 channel.lose()
+        for neighbourhood in self.neighbourhoods:
+            neighbourhood.lose(peer)
         for group in self.groups.values():
             self._close_meeting(group)
         for collective in list(self.collectives.values()):

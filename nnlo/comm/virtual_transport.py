@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 from torch import Tensor
 
-from nnlo.comm.base import Channel, Send, Source, Task, Transport
+from nnlo.comm.base import Channel, Neighbourhood, Send, Source, Task, Transport
 from nnlo.comm.messages import Header
 from nnlo.comm.virtual import Delay, Group, Meet, Process, VirtualWorld, Wait
 from nnlo.comm.virtual_collective import (
@@ -25,6 +25,7 @@ from nnlo.comm.virtual_collective import (
     ring_gather,
     tree_broadcast,
 )
+from nnlo.comm.virtual_neighbours import VirtualNeighbourhood, nothing
 from nnlo.errors import PeerLost, ProtocolError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class VirtualTransport(Transport):
         self.world, self.process, self.group = world, process, group
         self.id, self.peers = process.id, group.peers
         self._queues: dict[str, deque[VirtualTask[Any]]] = {}
-        self._collectives = 0
+        self._collectives = self._neighbourhoods = 0
 
     def clock(self) -> float:
         return self.world.now()
@@ -94,6 +95,14 @@ class VirtualTransport(Transport):
         collective = Collective((*self.group.key, self._collectives), self.group, what, work, *cost)
         self.process.debt.pay(partial(self.world.join, collective, self.process, memory, source))
         return source
+
+    def neighbourhood(self, heard: Sequence[int], hearers: Sequence[int], nbytes: int) -> Neighbourhood:
+        self._neighbourhoods += 1
+        return VirtualNeighbourhood(self, heard, hearers, nbytes, self._neighbourhoods)
+
+    def pay_for(self, message: Tensor, times: int = 1) -> None:
+        """Owe what it takes to send or to take this message so many times."""
+        self.process.debt.add(times * self.world.costs.handling_seconds(self.id, message))
 
     async def allgather(self, data: bytes) -> list[bytes]:
         return await Meet(self.group, data)
@@ -208,8 +217,4 @@ class VirtualChannel(Channel):
         return send
 
     def _handle(self, message: Tensor) -> None:
-        self._transport.process.debt.add(self._transport.world.costs.handling_seconds(self._transport.id, message))
-
-
-def nothing() -> None:
-    """Nobody waits for this."""
+        self._transport.pay_for(message)

@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from nnlo.algos import Pattern
 from nnlo.comm.agree import agree, everywhere, share
 from nnlo.comm.base import Transport
 from nnlo.data.base import Data
@@ -16,6 +17,7 @@ from nnlo.data.dealing import UNBOUNDED
 from nnlo.data.feed import Batch, Feed, GeneratorFeed, SampleFeed
 from nnlo.data.fold import Fold
 from nnlo.data.index import Index
+from nnlo.data.partition import evenly
 from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
 from nnlo.errors import DataError, OptionsError
@@ -74,23 +76,32 @@ async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
         index, held_out = await everywhere(transport, partial(divided, job, index))
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
     buffer = job.shuffle_buffer or whole_batches(block_size(data, index, sample), data.batch_size)
-    seed = derived(job.seed, Purpose.SHUFFLE)
-    shuffle = Shuffle(index.samples, data.batch_size, min(buffer, index.samples), seed)
+    node, parts = job.topology.nodes[transport.rank], parts_of(job, index)
+    own = parts[data.worker] if parts else index
+    seed = derived(job.seed, Purpose.SHUFFLE, data.worker) if parts else derived(job.seed, Purpose.SHUFFLE)
+    shuffle = Shuffle(own.samples, data.batch_size, min(buffer, own.samples), seed)
     grain = max(1, shuffle.buffer // shuffle.batch)
-    feed = partial(SampleFeed, data, index, shuffle)
-    part = share_of(
-        job.topology.nodes[transport.rank], data, index, InOrder.of(index.samples, data.batch_size, shuffle.buffer)
-    )
-    return Intake(index.samples, (shuffle.batches,), grain, sample, feed, part, data.preloading * grain, held_out)
+    measured = share_of(node, data, own if parts and node.worker else index, shuffle.buffer, whole=bool(parts))
+    pools = tuple(-(-part.samples // data.batch_size) for part in parts or [index])
+    feed = partial(SampleFeed, data, own, shuffle)
+    return Intake(index.samples, pools, grain, sample, feed, measured, data.preloading * grain, held_out)
 
 
-def share_of(node: Node, data: Data, index: Index, order: InOrder) -> Part:
-    """All training samples for a master; for a worker one of as many equal parts as there are workers.
+def parts_of(job: Job, index: Index) -> list[Index]:
+    """Each worker's own samples; empty where all deal in common ones."""
+    if job.algorithm.pattern is not Pattern.GOSSIP:
+        return []
+    return evenly(index, job.topology.workers, derived(job.seed, Purpose.PARTS))
+
+
+def share_of(node: Node, data: Data, index: Index, buffer: int, whole: bool) -> Part:
+    """All training samples for a master; for a worker one of as many equal parts as there are workers, or the `whole`.
 
     They are read by a copy of `data`: threads may still be reading ahead by the other one.
     """
+    order = InOrder.of(index.samples, data.batch_size, buffer)
     first, stop = 0, order.batches
-    if node.worker:
+    if node.worker and not whole:
         first, stop = (order.batches * place // data.num_workers for place in (data.worker, data.worker + 1))
     return Part(partial(SampleFeed, copy.copy(data), index, order), first, stop)
 

@@ -69,7 +69,7 @@ class Milestones:
         feed = setup.validation.feed(dtype) if setup.validation else None
         training = setup.intake.measured.feed(dtype) if job.model_accuracy else None
         self._validates = feed is not None
-        self._validator = Validator(setup.module, job.loss, job.metrics, feed, training)
+        self.validator = Validator(setup.module, job.loss, job.metrics, feed, training)
         self._val_samples = (setup.validation.samples or 0) if setup.validation else 0
         self._under_way: UnderWay | None = None
         self.settled: Callable[[], None] = lambda: None
@@ -101,13 +101,13 @@ class Milestones:
 
     def _begin(self, entry: Entry | None, clock: int) -> None:
         at_end = entry is not None
-        if not self._validator.wanted(at_end):
+        if not self.validator.wanted(at_end):
             self._complete(entry)
             return
         if self._validates:
             self._callbacks.on_test_begin({})
         cost = self._val_samples + (self.samples if at_end and self._job.model_accuracy else 0)
-        self._under_way = UnderWay(self._validator.start(self._transport, cost, at_end), entry, clock)
+        self._under_way = UnderWay(self.validator.start(self._transport, cost, at_end), entry, clock)
 
     def sources(self) -> list[Source]:
         return [self._under_way.task] if self._under_way else []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from nnlo.algos import Pattern
 from nnlo.comm.base import Transport
 from nnlo.roles.chair import Chair
+from nnlo.roles.gossip import GossipRounds
+from nnlo.roles.gossip_chair import GossipChair
 from nnlo.roles.master import Master
-from nnlo.roles.peer import Peer
+from nnlo.roles.peer import CollectiveRounds, Peer
 from nnlo.roles.pipelined import worker_of
 from nnlo.roles.setup import Setup
 from nnlo.roles.worker import Worker
@@ -27,5 +30,6 @@ class Roles(NamedTuple):
 
 ROLES: dict[Pattern, Roles] = {
     Pattern.SERVER: Roles(Master, worker_of),
-    Pattern.COLLECTIVE: Roles(Chair, Peer),
+    Pattern.COLLECTIVE: Roles(Chair, partial(Peer, CollectiveRounds)),
+    Pattern.GOSSIP: Roles(GossipChair, partial(Peer, GossipRounds)),
 }

@@ -14,7 +14,7 @@ from nnlo.roles.shares import Ranges, in_parts
 from nnlo.training.checkpoint.parcel import packed, unpacked
 
 if TYPE_CHECKING:
-    from nnlo.roles.peer import Rounds
+    from nnlo.roles.rounds import Rounds
 
 SAME = ("clock", "batches", "version", "bad_in_a_row", "factor")
 
@@ -31,17 +31,18 @@ class PeerState:
 
     async def state_dict(self) -> dict[str, Any]:
         rounds = self._rounds
+        algorithm = rounds.job.algorithm
         rounds.computing.flat.gather(rounds.up.counters)
-        own, alike = divided(kept(rounds.algorithm, rounds.state, rounds.update), rounds.algorithm.alike)
+        own, alike = divided(kept(algorithm, rounds.state, rounds.update), algorithm.alike)
         reducing, reducing_alike = rounds.reducing.state_dict()
-        ranges = [[one.epoch, one.first, one.count] for one in rounds.computing.prefetch.ranges]
         return {
             "algorithm": own,
             "reducing": reducing,
             "counters": rounds.up.counters,
             "computing": await rounds.computing.state_dict(),
             "epoch": rounds.epoch,
-            "ranges": [one for one in ranges if one[0] == rounds.epoch],
+            "ranges": [[one.epoch, one.first, one.count] for one in rounds.ranges],
+            "weights": rounds.own(),
             "alike": None
             if rounds.workers.rank
             else {**same(rounds), "algorithm": alike, "reducing": reducing_alike},
@@ -67,6 +68,7 @@ class PeerState:
         rounds = self._rounds
         put_back(rounds.state, saved["algorithm"])
         rounds.reducing.load_state_dict(saved["reducing"], alike["reducing"])
+        rounds.hold(saved["weights"])
         rounds.computing.flat.write_counters(saved["counters"])
         await rounds.computing.load_state_dict(saved["computing"])
 

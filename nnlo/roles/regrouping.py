@@ -20,7 +20,10 @@ from nnlo.roles.peer_state import same, take_over
 from nnlo.training.checkpoint.parcel import packed, unpacked
 
 if TYPE_CHECKING:
-    from nnlo.roles.peer import Rounds
+    from nnlo.roles.rounds import Rounds
+
+
+WEIGHTS = ("vector", "buffers", "counters")
 
 
 class Regrouping:
@@ -34,7 +37,7 @@ class Regrouping:
     async def run(self) -> bool:
         """Stop, and go on as rank 0 says; whether there is anything to go on with. Raises PeerLost at another loss."""
         if self._rounds.under_way:
-            self._rounds.algorithm.refused(self._rounds.x, self._rounds.state)
+            self._rounds.refused()
         await self._parcels.send(packed(self._position()), Kind.STOPPED)
         while (told := unpacked(await self._parcels.receive_all(), "rank 0"))["shows"]:
             await self._parcels.send(packed(self._state()))
@@ -50,9 +53,9 @@ class Regrouping:
 
     def _state(self) -> dict[str, Any]:
         """What is the same on all who have come as far."""
-        rounds = self._rounds
+        rounds, algorithm = self._rounds, self._rounds.job.algorithm
         rounds.computing.flat.gather(rounds.up.counters)
-        _, alike = divided(kept(rounds.algorithm, rounds.state, rounds.update), rounds.algorithm.alike)
+        _, alike = divided(kept(algorithm, rounds.state, rounds.update), algorithm.alike)
         return {
             "alike": {**same(rounds), "algorithm": alike},
             "vector": rounds.x,
@@ -74,18 +77,18 @@ class Regrouping:
             self._catch_up(told)
         rounds.under_way = False
         rounds.form(workers)
-        if rounds.algorithm.sends_gradient:
+        if rounds.job.algorithm.sends_gradient:
             rounds.reducing.scale(rounds.factor)
         rounds.shares.begin(told["dealt"])
         if not rounds.shares.apart:
             await rounds.computing.deal_again([Range(*one) for one in told["dealt"][workers.rank]])
         rounds.reports.open()
+        rounds.regrouped()
 
     def _catch_up(self, told: Mapping[str, Any]) -> None:
         """Others have been through the round that this worker has not, or it has not begun at all."""
         rounds, state = self._rounds, told["state"]
-        rounds.hold(state)
-        rounds.start()
+        rounds.catch_up({name: state[name] for name in WEIGHTS})
         if state["alike"]:
             take_over(rounds, state["alike"])
         rounds.hopeless = rounds.bad_in_a_row >= rounds.job.max_bad_updates

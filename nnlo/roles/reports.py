@@ -16,7 +16,7 @@ from nnlo.roles.setup import Setup
 from nnlo.training.job import Job
 
 if TYPE_CHECKING:
-    from nnlo.roles.peer import Rounds
+    from nnlo.roles.rounds import Rounds
 
 MASTER = 0
 REPORTS = 2  # the tag of the channel between the first worker and rank 0
@@ -69,6 +69,8 @@ class Reports:
             text = torch.frombuffer(bytearray(json.dumps(figures).encode()), dtype=torch.uint8)
             rounds.up.storage[rounds.nbytes : rounds.nbytes + len(text)].copy_(text)
             await self.send(Header(Kind.SNAPSHOT, nbytes=rounds.nbytes + len(text), count=int(rounds.finished)))
+        await rounds.show()
+        if self._channel is not None:
             await rounds.transport.wait([self._channel])
             told = self._channel.take()
             word[0] = GO * (told.kind is not Kind.STOP) + SHOW * bool(told.flags & Flag.SAVE)

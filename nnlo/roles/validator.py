@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,14 @@ from nnlo.data.feed import Feed
 from nnlo.flat import Arena, Flat, Layout
 from nnlo.model import Loss, Metric, evaluate
 
+Figures: TypeAlias = Callable[[nn.Module], "dict[str, float]"]
+
 
 class Validator:
     """Evaluates `module`, which holds one snapshot at a time, on all batches of `feed`, None for none.
 
-    `training`: the training samples, to be gone through at the ends of epochs as well; None for not.
+    `training`: the training samples, to be gone through at the ends of epochs as well; None for not. `also`: what finds
+    more figures, with a function that tells those of any module on the same batches.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Validator:
         self._module, self._loss, self._metrics = module, loss, metrics
         self._feed, self._training = feed, training
         self._round = 0
+        self.also: Callable[[Figures], dict[str, Any]] | None = None
 
     def wanted(self, epoch_end: bool) -> bool:
         """Whether there is anything to evaluate at this point."""
@@ -45,14 +50,19 @@ class Validator:
         self._round += 1
         found: dict[str, Any] = {}
         if self._feed is not None:
-            found.update({f"val_{name}": value for name, value in self._figures(self._feed).items()})
+            found.update(self._validated(self._module))
+            found.update(self.also(self._validated) if self.also else {})
         if epoch_end and self._training is not None:
-            found["training_set"] = self._figures(self._training)
+            found["training_set"] = self._figures(self._module, self._training)
         return found
 
-    def _figures(self, feed: Feed) -> dict[str, float]:
+    def _validated(self, module: nn.Module) -> dict[str, float]:
+        assert self._feed is not None
+        return {f"val_{name}": value for name, value in self._figures(module, self._feed).items()}
+
+    def _figures(self, module: nn.Module, feed: Feed) -> dict[str, float]:
         batches = ((batch.x, batch.y) for batch in feed.in_order(self._round))
-        return evaluate(self._module, batches, self._loss, self._metrics)
+        return evaluate(module, batches, self._loss, self._metrics)
 
 
 class Snapshot:

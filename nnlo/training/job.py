@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from nnlo.algos import Algorithm, CollectiveAlgorithm, Place, ServerAlgorithm
+from nnlo.algos import Algorithm, CollectiveAlgorithm, GossipAlgorithm, Place, ServerAlgorithm
 from nnlo.data.base import Data
 from nnlo.data.fold import Fold
 from nnlo.flat import Layout
@@ -80,9 +80,16 @@ class Job:
         assert isinstance(self.algorithm, CollectiveAlgorithm)
         return self.algorithm
 
-    def place(self, index: int, workers: int, layout: Layout, groups: tuple[Group, ...]) -> Place:
+    @property
+    def gossip(self) -> GossipAlgorithm:
+        """The algorithm, where its pattern is a graph."""
+        assert isinstance(self.algorithm, GossipAlgorithm)
+        return self.algorithm
+
+    def place(self, index: int, workers: int, layout: Layout, groups: tuple[Group, ...], neighbours: int = 0) -> Place:
         """Where the algorithm's state is made: on the master (0) or on one of its `workers`."""
-        return Place(index, workers, layout, derived(self.seed, Purpose.ALGORITHM), self.optimizer, groups)
+        seed = derived(self.seed, Purpose.ALGORITHM)
+        return Place(index, workers, layout, seed, self.optimizer, groups, neighbours)
 
     def factor(self, clock: int, samples: int) -> float:
         """What the schedule multiplies rates by, where the master's clock is at `clock`, with `samples` an epoch."""

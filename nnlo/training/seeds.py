@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     SHUFFLE = 2  # the order of the samples: the same on every rank
     SPLIT = 3  # which samples validate: the same on every rank
     ALGORITHM = 4  # what modes and codecs draw: a stream a rank, and one that all have in common
+    PARTS = 5  # which samples are whose, where they belong to workers: the same on every rank
 
 
 def derived(seed: int, purpose: Purpose, peer: int = 0) -> int:
