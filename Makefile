@@ -17,8 +17,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 PYTEST := $(RUN) python -m pytest
 ARGS ?=
-# Tests in one process run side by side; those that launch ranks need all cores, and come afterwards.
-SUITE = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) --numprocesses auto --maxprocesses 4 --ignore tests/mpi && $(PYTEST) tests/mpi)
+# Tests that launch ranks come afterwards, two at a time: while ranks of one wait, those of the other start.
+SUITE = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) --numprocesses auto --maxprocesses 4 --ignore tests/mpi \
+	&& $(PYTEST) --numprocesses 2 tests/mpi)
 
 .PHONY: demo test check lint docs options
 .NOTPARALLEL:

@@ -86,4 +86,4 @@ class Choco(GossipAlgorithm):
             known.add_(parts[own])
             for part, weight in zip(parts, weights, strict=True):
                 around.add_(part, alpha=weight)
-            mine.add_(around, alpha=gamma).sub_(known, alpha=gamma)
+            mine.add_(around - known, alpha=gamma)

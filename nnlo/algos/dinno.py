@@ -38,11 +38,11 @@ class DinnoOptions(GraphOptions):
 class Dinno(GossipAlgorithm):
     """The steps of the module's docstring.
 
-    `p`: the dual variable; `middles`: the sum of (x_i + x_j) / 2 over the `degree` neighbours of the last exchange.
+    `p`: the dual variable; `anchor`: x_i at the last exchange, with `degree` neighbours; `pull`: the sum of
+    (x_j - x_i) / 2 over these, so that sum_j (x - (x_i + x_j) / 2) is degree (x - anchor) - pull.
     """
 
     both_ways = True
-    fixed = frozenset(("place",))
 
     def __init__(self, options: DinnoOptions) -> None:
         super().__init__(options, options.primal_steps)
@@ -52,28 +52,28 @@ class Dinno(GossipAlgorithm):
         return {
             "sent": update,
             "p": torch.zeros_like(x),
-            "middles": torch.zeros_like(x),
+            "anchor": torch.zeros_like(x),
+            "pull": torch.zeros_like(x),
             "degree": place.neighbours,
             "rho": self.options.rho * self.options.rho_scale,
-            "factor": 1.0,
             "optimizer": place.build_optimizer(x),
-            "place": place,
         }
 
     def start(self, x: Tensor, weights: Tensor, state: State) -> None:
         super().start(x, weights, state)
-        torch.mul(x, state["degree"], out=state["middles"])
+        state["anchor"].copy_(x)
+        state["pull"].zero_()
 
     def rejoin(self, x: Tensor, place: Place, state: State) -> None:
         """The p of all nodes add up to 0 again."""
         state["p"].zero_()
-        state["degree"], state["place"] = place.neighbours, place
+        state["degree"] = place.neighbours
         self.start(x, x, state)
 
     def local(self, x: Tensor, gradient: Tensor, samples: int, state: State) -> None:
         twice = 2.0 * state["rho"]
-        for g, p, own, middles in blocks(gradient, state["p"], x, state["middles"]):
-            g.add_(p).add_(own, alpha=twice * state["degree"]).sub_(middles, alpha=twice)
+        for g, p, now, anchor, pull in blocks(gradient, state["p"], x, state["anchor"], state["pull"]):
+            g.add_(p).add_(now - anchor, alpha=twice * state["degree"]).sub_(pull, alpha=twice)
         state["optimizer"].step(x, gradient)
 
     def send(self, x: Tensor, state: State) -> Tensor:
@@ -84,11 +84,11 @@ class Dinno(GossipAlgorithm):
         others = [value.vectors[0] for place, value in enumerate(values) if place != own]
         state["degree"] = len(others)
         state["rho"] *= self.options.rho_scale
-        torch.mul(x, 0.5 * len(others), out=state["middles"])
-        for other in others:
-            for p, middles, mine, theirs in blocks(state["p"], state["middles"], x, other):
-                p.add_(mine, alpha=state["rho"]).sub_(theirs, alpha=state["rho"])
-                middles.add_(theirs, alpha=0.5)
+        for p, anchor, pull, now, *theirs in blocks(state["p"], state["anchor"], state["pull"], x, *others):
+            anchor.copy_(now)
+            pull.zero_()
+            for other in theirs:
+                pull.add_(other - now, alpha=0.5)
+            p.sub_(pull, alpha=2 * state["rho"])
         if not self.options.persistent_optimizer:
-            state["optimizer"] = state["place"].build_optimizer(x)
-            state["optimizer"].scale(state["factor"])
+            state["optimizer"].reset()

@@ -69,10 +69,10 @@ class Dsgd(GossipAlgorithm):
     def mix(self, x: Tensor, values: Sequence[Value], own: int, state: State) -> None:
         if self.order == TOGETHER:
             x.sub_(state["sent"])
-            x.add_(mixed(torch.empty_like(x), values))
+            x.add_(mixed(torch.empty_like(x), values, own))
             state["sent"].copy_(x)
         else:
-            mixed(x, values)
+            mixed(x, values, own)
         if self.mu:
             state["fall"] *= 1.0 - self.mu * state["optimizer"].lr
             self.scale(state["factor"], state)

@@ -66,5 +66,5 @@ class Dsgt(GossipAlgorithm):
         return sent
 
     def mix(self, x: Tensor, values: Sequence[Value], own: int, state: State) -> None:
-        mixed(x, values, 0)
-        mixed(state["y"], values, 1)
+        mixed(x, values, own, 0)
+        mixed(state["y"], values, own, 1)

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from nnlo.algos.base import Algorithm, Pattern, Place, State
@@ -64,14 +63,16 @@ class GossipAlgorithm(Algorithm):
         return x
 
 
-def mixed(out: Tensor, values: Sequence[Value], row: int = 0) -> Tensor:
-    """out = sum_j W_ij v_j over vectors number `row`, which `out`, shape (n,), is none of.
+def mixed(out: Tensor, values: Sequence[Value], own: int, row: int = 0) -> Tensor:
+    """out = v_i + sum_j W_ij (v_j - v_i), where v_i is at place `own`, over vectors number `row`; `out`, shape (n,), is
+    none of these.
 
-    In the order of the nodes, so that nodes that hear the same with the same weights come to the same bits.
+    That is sum_j W_ij v_j, but equal vectors stay as they are to the last bit, round after round.
     """
-    weights = [value.weight for value in values]
-    for target, *parts in blocks(out, *(value.vectors[row] for value in values)):
-        torch.mul(parts[0], weights[0], out=target)
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            target.add_(part, alpha=weight)
+    others = [value for place, value in enumerate(values) if place != own]
+    vectors = [values[own].vectors[row], *(value.vectors[row] for value in others)]
+    for target, mine, *parts in blocks(out, *vectors):
+        target.copy_(mine)
+        for part, value in zip(parts, others, strict=True):
+            target.add_(part - mine, alpha=value.weight)
     return out

@@ -198,6 +198,11 @@ class FlatOptimizer:
             part.parameter.grad = None
         self._begun = True
 
+    def reset(self) -> None:
+        """Forget all steps; the rate stays."""
+        self.optimizer.state.clear()
+        self._begun = False
+
     def scale(self, factor: float) -> None:
         """Set the rate of each group to `factor` times the one that it was made with."""
         if factor != self.factor:

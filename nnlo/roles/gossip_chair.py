@@ -95,9 +95,9 @@ def average(mean: Arena, nodes: list[Arena]) -> dict[str, Any]:
     `consensus` is the mean of these distances, `consensus_max` the largest one.
     """
     for name in ("vector", "buffers"):
-        total: Tensor = getattr(mean, name).copy_(getattr(nodes[0], name))
-        for node in nodes[1:]:
-            total.add_(getattr(node, name))
-        total.div_(len(nodes))
+        first: Tensor = getattr(nodes[0], name)
+        found: Tensor = getattr(mean, name).copy_(first)
+        for node in nodes[1:]:  # by differences, so that the mean of equal vectors is that vector to the last bit
+            found.add_(getattr(node, name) - first, alpha=1 / len(nodes))
     distances = [float(torch.dist(node.vector, mean.vector)) for node in nodes]
     return {"consensus": sum(distances) / len(distances), "consensus_max": max(distances), "distances": distances}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnlo.algos import CollectiveAlgorithm, Lineage, Place, ServerAlgorithm, Update
+from nnlo.algos import CollectiveAlgorithm, GossipAlgorithm, Lineage, Pattern, Place, ServerAlgorithm, Update, Value
 from nnlo.compress import Compressor, Reduction
 from nnlo.flat import Layout
 from tests.conformance.table import Row
@@ -24,7 +24,8 @@ class Rank:
         self.algorithm, self.index = ranks.algorithm, index
         in_place = isinstance(ranks.algorithm, ServerAlgorithm) and ranks.algorithm.in_place
         self.x = ranks.w if in_place else ranks.w.clone()
-        self.memory, self.had, self.read = torch.zeros(SIZE), ranks.w.clone(), 0
+        vectors = ranks.algorithm.vectors if isinstance(ranks.algorithm, GossipAlgorithm) else 1
+        self.memory, self.had, self.read = torch.zeros(vectors * SIZE), ranks.w.clone(), 0
         place = ranks.place(index + 1, workers)
         self.state = self.algorithm.init(self.x, self.memory, place)
         self.algorithm.start(self.x, ranks.w, self.state)
@@ -89,7 +90,10 @@ class Ranks:
             self.algorithm.answered(one.index + 1, self.w, self.state)
 
     def place(self, index: int, workers: int) -> Place:
-        return Place(index, workers, LAYOUT, 5, self.optimizer)
+        neighbours = 0
+        if isinstance(self.algorithm, GossipAlgorithm):
+            neighbours = len(self.algorithm.mixings(workers)[0].heard_by(index - 1))
+        return Place(index, workers, LAYOUT, 5, self.optimizer, neighbours=neighbours)
 
     def round(self, turn: int) -> None:
         """Every worker computes its batches and exchanges once."""
@@ -108,12 +112,24 @@ class Ranks:
             self.algorithm.scale(factor, state)
 
     def exchange(self, senders: Sequence[Rank], samples: int) -> None:
-        served = self.algorithm.pattern.value == "server"
-        how: Callable[[Sequence[Rank], int], None] = self.serve if served else self.reduce
-        how(senders, samples)
+        ways: dict[Pattern, Callable[[Sequence[Rank], int], None]] = {
+            Pattern.SERVER: self.serve, Pattern.COLLECTIVE: self.reduce, Pattern.GOSSIP: self.gossip,
+        }  # fmt: skip
+        ways[self.algorithm.pattern](senders, samples)
         self.version += 1
         for one in senders:
             one.read = self.version
+
+    def gossip(self, senders: Sequence[Rank], samples: int) -> None:
+        """An exchange with neighbours; `w` is the first one's weights."""
+        algorithm = self.algorithm
+        assert isinstance(algorithm, GossipAlgorithm)
+        sent = [one.send().view(algorithm.vectors, SIZE) for one in senders]
+        mixings = algorithm.mixings(len(senders))
+        for one, row in zip(senders, mixings[self.version % len(mixings)].rows, strict=True):
+            values, own = [Value(weight, sent[other]) for other, weight in row], [other for other, _ in row]
+            algorithm.mix(one.x, values, own.index(one.index), one.state)
+        self.w.copy_(senders[0].x)
 
     def updates(self, senders: Sequence[Rank], samples: int) -> list[Update]:
         return [

@@ -48,6 +48,11 @@ def own(mode: str, options: dict[str, Any], **more: Any) -> Row:
     return Row(mode, options, None, **{"quadratic": {}, "digits": {}, **more})
 
 
+def gossip(mode: str, options: dict[str, Any], **more: Any) -> Row:
+    """A row of a mode on a graph."""
+    return Row(mode, options, **{"digits": {"lr": 0.3}, "quadratic": {"lr": 0.1}, "digits_epochs": 10, **more})
+
+
 TABLE = [
     Row("downpour"),
     Row("downpour", {"synchronous": True}, digits={"lr": 0.3}, quadratic={"lr": 0.1}),
@@ -174,4 +179,12 @@ TABLE = [
         Row("local", {"compress": codec, "sync_every": 2}, optimizer=None, digits=inner(0.2), quadratic=inner(0.1))
         for codec in ("powersgd:rank=1", "sign", "topk:ratio=0.3", "qsgd", "bins")
     ),
+    gossip("dsgd", {"graph": "cycle"}),
+    gossip("dsgd", {"graph": "one-peer-exponential", "dsgd_order": "combine-then-adapt", "sync_every": 2}),
+    gossip("dsgd", {"graph": "complete", "dsgd_order": "together", "dsgd_mu": 0.01}),
+    gossip("dsgt", {"graph": "one-peer-exponential", "init_grads": False}),
+    gossip("dinno", {"rho": 0.2, "rho_scale": 1.001, "primal_steps": 2}),
+    gossip("dinno", {"persistent_optimizer": True, "graph": "star", "rho": 0.1}),
+    gossip("choco", {"compress": "fp16", "error_feedback": None, "sync_every": 2}),
+    *(gossip("choco", {"compress": codec, "choco_gamma": 0.3}) for codec in ("sign", "topk:ratio=0.3", "qsgd", "bins")),
 ]

@@ -51,7 +51,10 @@ class Body:
 
 
 JOBS: dict[tuple[str, int], list[Body]] = {}
-"""What is to run, over which MPI and on how many ranks: all of it, from all test modules there are, in one job."""
+"""What is to run, over which MPI and on how many ranks: all of it, from all test modules there are, in one job.
+
+Where pytest runs tests side by side, those of a job are for one of its processes: see `pytest_xdist_make_scheduler`.
+"""
 
 
 def bodies_test(
