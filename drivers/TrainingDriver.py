@@ -178,6 +178,8 @@ def manager_of(line: Command, given: Values, comm: Any, **changes: Any) -> MPIMa
         export=weights.export,
         shuffle_buffer=data.shuffle_buffer,
         train_split=reading.train_split,
+        data_split=reading.data_split,
+        classes=reading.classes,
         model_accuracy=training.model_accuracy,
         worker_accuracy=training.worker_accuracy,
         max_bad_updates=training.max_bad_updates,

@@ -38,7 +38,7 @@ SIGN_DEFAULTS = {"optimizer": "sgd", "lr": 1e-3, "clip_norm": None, "clip_value"
 VOTE_DEFAULTS = {"optimizer": "sgd", "lr": 5e-4, "clip_norm": None, "clip_value": None}
 
 #: What theory and practice of gossip take; DiNNO solves a small problem in each round, for which Adam is good.
-ALONG_GRADIENTS = {"optimizer": "sgd", "lr": 0.05}
+ALONG_GRADIENTS = {"optimizer": "sgd", "lr": 0.1}
 PRIMAL = {"optimizer": "adam", "lr": 5e-3}
 
 #: What has to do with the workers' own optimizer, instead of --optimizer.

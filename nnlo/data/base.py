@@ -130,6 +130,10 @@ class Data:
         pairs = [self.read_rows(file, *span) for span in spans]
         return joined([x for x, _ in pairs]), joined([y for _, y in pairs])
 
+    def read_labels(self, file: str, spans: Sequence[Span]) -> Arrays:
+        """The labels of the samples of several spans of one file, one after another."""
+        return self.read_spans(file, spans)[1]
+
     def fill_spans(self, file: str, spans: Sequence[Span], x: Arrays, y: Arrays) -> None:
         """Write the samples of several spans of one file into `x` and `y`, which have as many rows."""
         if self.whole_files and len(spans) > 1:

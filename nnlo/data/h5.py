@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from nnlo.data.absent import NoDataset
-from nnlo.data.base import Array, Arrays, Data, as_list, checked_pair, one_form, put
+from nnlo.data.base import Array, Arrays, Data, Span, as_list, checked_pair, joined, one_form, part, put
 from nnlo.data.h5_files import check_filters, fault_of, names_in, open_file
 from nnlo.errors import DataError, OptionsError
 
@@ -86,6 +86,15 @@ class H5Data(Data):
 
     def read_rows(self, file: str, start: int, stop: int | None) -> tuple[Arrays, Arrays]:
         return super().read_rows(file, start, stop) if self.whole_files else self._read(file, start, stop)
+
+    def read_labels(self, file: str, spans: Sequence[Span]) -> Arrays:
+        if self.whole_files or not spans:
+            return super().read_labels(file, spans)
+        low, high = spans[0][0], spans[-1][1]
+        with self._opened(file) as handle:
+            raw = self._labels.raw(handle, self._found(self._labels, handle, file), low, high)
+        labels = self._labels.adapted(raw)
+        return joined([part(labels, start - low, stop - low) for start, stop in spans])
 
     def fill_rows(self, file: str, start: int, stop: int, x: Arrays, y: Arrays) -> None:
         if self.whole_files:

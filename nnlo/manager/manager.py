@@ -17,6 +17,7 @@ from nnlo.comm.virtual import VirtualWorld
 from nnlo.data.base import Data
 from nnlo.data.fold import Fold
 from nnlo.data.lists import FileList
+from nnlo.data.partition import DataSplit, check_classes
 from nnlo.errors import OptionsError
 from nnlo.launcher import check_alone
 from nnlo.manager.given import check_kinds, check_ranks, check_seed, check_survival
@@ -47,6 +48,8 @@ class MPIManager:
     `data`, or with `val_data`; train_split instead trains on that share of the samples and validates on the
     rest, or, where it is a `nnlo.data.fold.Fold`, on that fold. shuffle_buffer: samples that are shuffled together,
     None for what fits into 32 MiB.
+    data_split: who has which training samples, "even", "shared", "label" or "dirichlet:alpha=0.5"; classes: the
+    classes that are taken, as "0-4", in training and validation.
     num_masters: above 1, rank 0 is the head of num_masters - 1 others, which share the workers; num_processes: the
     ranks of each worker, which compute a part of every batch each; team_backend: "mpi", or "gloo" or "nccl" of
     torch.distributed, is what those add up their gradients with.
@@ -94,6 +97,8 @@ class MPIManager:
         val_data: Data | None = None,
         shuffle_buffer: int | None = None,
         train_split: float | Fold | None = None,
+        data_split: str | None = None,
+        classes: str | None = None,
         model_accuracy: bool = False,
         worker_accuracy: bool = False,
         max_bad_updates: int = MAX_BAD_UPDATES,
@@ -121,6 +126,8 @@ class MPIManager:
         check_seed(seed)
         check_basics(num_epochs, shuffle_buffer, max_bad_updates)
         check_split(train_split, val_list, val_data)
+        if classes is not None:
+            check_classes(classes)
         self.world = choose_world(comm, wait, transport)
         topology = check_ranks(self.world, algo, num_masters, num_processes, team_backend)
         self.train_list, self.val_list = train_list, val_list
@@ -143,6 +150,8 @@ class MPIManager:
             schedule=Schedule.of(schedule).checked(num_epochs),
             amp=algo.amp,
             train_split=train_split,
+            data_split=None if data_split is None else DataSplit.of(data_split),
+            classes=classes,
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,

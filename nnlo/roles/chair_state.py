@@ -53,6 +53,8 @@ class ChairState:
         states = {n: unpacked(data, f"worker {n} of {restored.saved.folder}") for n, data in files.items() if data}
         epoch, dealt = dealt_again(states, len(self._parcels), self._pools)
         alike = states[1]["alike"]
+        if states[1]["weights"] and len(files) != len(self._parcels):  # of its own, which say nothing among others
+            files, dealt = {}, None
         for number, parcels in self._parcels.items():
             own = files.get(number)
             await parcels.send(packed({"own": own is not None, "alike": alike, "epoch": epoch, "dealt": dealt}))

@@ -54,7 +54,8 @@ class GossipRounds(Rounds):
     def deal(self, epoch: int) -> None:
         """As much as is read ahead, of the node's own epochs."""
         first, stop = self.shares.own
-        while len({one.epoch for one in self.computing.prefetch.ranges}) < AHEAD:
+        self.own_epoch = max([self.own_epoch, *(one.epoch + 1 for one in self.ranges)])
+        while len({one.epoch for one in self.ranges}) < AHEAD:
             self.computing.add(Range(self.own_epoch, first, stop - first))
             self.own_epoch += 1
 
@@ -67,9 +68,11 @@ class GossipRounds(Rounds):
         return self.computing.prefetch.ranges
 
     async def compute(self) -> Work:
+        """Where the node's own generator was at its end, it begins again."""
         self.bad = 0
         self.deal(self.epoch)
-        return await super().compute()
+        done = await super().compute()
+        return done if done.count or not done.ended else await super().compute()
 
     def local(self, samples: int) -> None:
         """A gradient that is not finite is left out."""

@@ -17,7 +17,7 @@ from nnlo.data.dealing import UNBOUNDED
 from nnlo.data.feed import Batch, Feed, GeneratorFeed, SampleFeed
 from nnlo.data.fold import Fold
 from nnlo.data.index import Index
-from nnlo.data.partition import evenly
+from nnlo.data.partition import DataSplit, of_classes
 from nnlo.data.shuffle import InOrder, Shuffle
 from nnlo.data.split import split
 from nnlo.errors import DataError, OptionsError
@@ -71,27 +71,35 @@ async def training_intake(transport: Transport, job: Job) -> Intake:
 
 async def from_files(transport: Transport, job: Job, data: Data) -> Intake:
     index = await count_files(transport, data, job.train_files, "--train-data")
+    if job.classes is not None and index.samples:
+        index = await everywhere(transport, partial(of_classes, data, index, job.classes))
     held_out = None
     if job.train_split is not None:
         index, held_out = await everywhere(transport, partial(divided, job, index))
     sample = await everywhere(transport, lambda: first_rows(data, enough(index, data.num_workers, "--train-data")))
     buffer = job.shuffle_buffer or whole_batches(block_size(data, index, sample), data.batch_size)
-    node, parts = job.topology.nodes[transport.rank], parts_of(job, index)
+    node = job.topology.nodes[transport.rank]
+    parts = await everywhere(transport, partial(parts_of, job, data, index))
     own = parts[data.worker] if parts else index
     seed = derived(job.seed, Purpose.SHUFFLE, data.worker) if parts else derived(job.seed, Purpose.SHUFFLE)
     shuffle = Shuffle(own.samples, data.batch_size, min(buffer, own.samples), seed)
-    grain = max(1, shuffle.buffer // shuffle.batch)
+    grain = max(1, min(buffer, index.samples) // data.batch_size)
     measured = share_of(node, data, own if parts and node.worker else index, shuffle.buffer, whole=bool(parts))
     pools = tuple(-(-part.samples // data.batch_size) for part in parts or [index])
     feed = partial(SampleFeed, data, own, shuffle)
     return Intake(index.samples, pools, grain, sample, feed, measured, data.preloading * grain, held_out)
 
 
-def parts_of(job: Job, index: Index) -> list[Index]:
-    """Each worker's own samples; empty where all deal in common ones."""
-    if job.algorithm.pattern is not Pattern.GOSSIP:
+def parts_of(job: Job, data: Data, index: Index) -> list[Index]:
+    """Each worker's own samples; empty where all deal in common ones. Raises DataError.
+
+    Nodes of a graph have their own; for others what all share is dealt anew in each epoch.
+    """
+    on_graph = job.algorithm.pattern is Pattern.GOSSIP
+    split = job.data_split or DataSplit("even" if on_graph else "shared")
+    if split.name == "shared" and not on_graph:
         return []
-    return evenly(index, job.topology.workers, derived(job.seed, Purpose.PARTS))
+    return split.parts(data, index, job.topology.workers, derived(job.seed, Purpose.PARTS))
 
 
 def share_of(node: Node, data: Data, index: Index, buffer: int, whole: bool) -> Part:
@@ -180,6 +188,7 @@ def refusal(job: Job, data: Data) -> OptionsError | None:
     skips = job.survival.on_bad_file == "skip"
     division = "--n-fold" if isinstance(job.train_split, Fold) else "--train-split"
     asked = {division: job.train_split is not None, "--preload-data": data.preloading > 0}
+    asked |= {"--data-split": job.data_split is not None, "--classes": job.classes is not None}
     for flag, given in (asked | {"--on-bad-file skip": skips}).items():
         if given:
             what = f"generate_data() of {type(data).__name__} makes its own batches"
@@ -222,6 +231,8 @@ async def validation_intake(
     if not job.val_files and held_out is None:
         return None
     index = held_out or await count_files(transport, data, job.val_files, "--val-data")
+    if job.classes is not None and held_out is None and index.samples:
+        index = await everywhere(transport, partial(of_classes, data, index, job.classes))
     like = trained if type(job.val_data) is type(job.data) else None
     sample = await everywhere(transport, lambda: alike(first_rows(data, enough(index, 1, "--val-data")), like))
     order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))

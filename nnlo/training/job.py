@@ -10,6 +10,7 @@ import torch
 from nnlo.algos import Algorithm, CollectiveAlgorithm, GossipAlgorithm, Place, ServerAlgorithm
 from nnlo.data.base import Data
 from nnlo.data.fold import Fold
+from nnlo.data.partition import DataSplit
 from nnlo.flat import Layout
 from nnlo.model import Loss, Metric, ModelBuilder
 from nnlo.optim import Group, OptimizerSpec, Schedule
@@ -32,7 +33,8 @@ class Job:
     `optimizer` is the master's, None where the mode has none; `schedule` is that of its rate. `amp` is the narrow
     type of the workers' mixed precision, None for none. `validate_every` is in batches, None for
     epoch ends alone; `shuffle_buffer` in samples, None for what fits into BUFFER_BYTES; `train_split` the share
-    of the training samples to train on, where the rest validates, or the fold of them that validates. `model_accuracy`
+    of the training samples to train on, where the rest validates, or the fold of them that validates. `data_split`: who
+    has which of them, None for what suits the mode; `classes`: those that there are, None for all. `model_accuracy`
     and `worker_accuracy`: whether the centre is measured on the training samples, and each worker on its share of them.
     `max_bad_updates`: updates in a row that are inf or nan and end the job. `topology`: what the ranks are;
     `team_backend`: what those of one worker add up their gradients with. `survival`: what is done when ranks are lost.
@@ -56,6 +58,8 @@ class Job:
     schedule: Schedule = field(default_factory=Schedule.of)
     amp: torch.dtype | None = None
     train_split: float | Fold | None = None
+    data_split: DataSplit | None = None
+    classes: str | None = None
     model_accuracy: bool = False
     worker_accuracy: bool = False
     team_backend: str = "mpi"

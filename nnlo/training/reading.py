@@ -20,6 +20,16 @@ class ReadingArguments(Options):
         above=0,
         below=1,
     )
+    data_split: str | None = option(
+        None,
+        help="which worker has which training samples: even (equal parts that stay where they are), label (whole "
+        "classes), dirichlet:alpha=A (shares of each class by chance, the smaller A the less alike), or shared "
+        "(default shared, and even in modes on a graph)",
+        metavar="SPLIT",
+    )
+    classes: str | None = option(
+        None, help="train and validate on these classes alone, for example 0-4 or 0,3,7", metavar="CLASSES"
+    )
     preload_data: int = option(
         0,
         help="shuffle blocks, each about 32 MiB or one file, that a thread reads ahead of use",

@@ -17,8 +17,8 @@ from nnlo.comm.costs import Costs, Fault, FaultKind
 from nnlo.comm.virtual import VirtualWorld
 from nnlo.errors import TrainingError
 from nnlo.roles import parcels
-from nnlo.roles.rounds import NOT_BEGUN, Rounds
 from nnlo.roles.regrouping import Regrouping
+from nnlo.roles.rounds import NOT_BEGUN, Rounds
 from nnlo.training.checkpoint.store import Saved
 from tests.golden.test_asynchronous import OneHot
 from tests.golden.test_restoring import EXACT, algo_of, kept_in, network
