@@ -10,6 +10,7 @@ from torch import Tensor
 from nnlo.algos import GossipAlgorithm, Place, Value
 from nnlo.comm.base import Transport
 from nnlo.compress import Compressor
+from nnlo.flat import aligned
 from nnlo.roles.reducing import Reducing
 
 
@@ -21,10 +22,12 @@ class Neighbours(Reducing):
         self._mixings = algorithm.mixings(transport.size)
         codec = algorithm.wire(place.layout)
         self._compressor = Compressor(codec, False, place.stream, tells=True) if codec else None
-        self._mine = transport.storage(codec.nbytes) if codec else update.view(torch.uint8)
-        nbytes, node = self._mine.numel(), self._node
+        nbytes, node = codec.nbytes if codec else update.nbytes, self._node
+        self._mine = transport.storage(aligned(nbytes)) if codec else update.view(torch.uint8)
+        self._encoded = self._mine[:nbytes]
         self._neighbourhoods = [
-            transport.neighbourhood(mixing.heard_by(node), mixing.hearers(node), nbytes) for mixing in self._mixings
+            transport.neighbourhood(mixing.heard_by(node), mixing.hearers(node), self._mine.numel())
+            for mixing in self._mixings
         ]
         heard = max(len(mixing.rows[node]) for mixing in self._mixings)
         self._decoded = [torch.zeros_like(update) for _ in range(heard if codec else 0)]
@@ -38,7 +41,7 @@ class Neighbours(Reducing):
         """Where it does not, a codec gets nothing to encode."""
         good = super().counts(vector, buffers)
         if self._compressor:
-            self._compressor.encode(vector if good else vector.zero_(), self._mine)
+            self._compressor.encode(vector if good else vector.zero_(), self._encoded)
         return good
 
     async def reduce(self, vector: Tensor, samples: Sequence[int], version: int) -> Tensor:
@@ -65,7 +68,7 @@ class Neighbours(Reducing):
     def _read(self, memory: Tensor, place: int) -> Tensor:
         if not self._compressor:
             return memory.view(self._dtype)
-        self._compressor.codec.decode(memory, self._decoded[place])
+        self._compressor.codec.decode(memory[: self._encoded.numel()], self._decoded[place])
         return self._decoded[place]
 
     def state_dict(self) -> tuple[dict[str, object], dict[str, object]]:

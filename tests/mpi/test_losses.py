@@ -84,6 +84,19 @@ def test_a_collective_goes_on_without_those_it_has_lost(transport: str, tmp_path
     assert max(w) < 0 and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nodes_of_a_graph_go_on_without_those_they_have_lost(transport: str, tmp_path: Path) -> None:
+    """The samples of a lost node are its own, and go with it."""
+    algo = {"optimizer": "sgd", "lr": 0.5, "mode": "dsgt", "graph": "cycle"}
+    result = trained(5, tmp_path, (1, 3, 1), (3, 9, 3), algo=algo, transport=transport)
+    assert result.code == 0, result
+    w, history = found(tmp_path)
+    assert [lost["rank"] for lost in history["lost"]] == [1, 3] and history["outcome"] == "done"
+    assert len(history["epochs"][-1]["distances"]) == 2
+    assert SAMPLES / 2 <= sum(one < 0 for one in w)
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("mpi", available())
 def test_no_rank_outlives_its_launcher(mpi: str, tmp_path: Path) -> None:
     endless = command(tmp_path, num_epochs=10**6)
