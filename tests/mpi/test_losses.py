@@ -93,7 +93,7 @@ def test_nodes_of_a_graph_go_on_without_those_they_have_lost(transport: str, tmp
     w, history = found(tmp_path)
     assert [lost["rank"] for lost in history["lost"]] == [1, 3] and history["outcome"] == "done"
     assert len(history["epochs"][-1]["distances"]) == 2
-    assert SAMPLES / 2 <= sum(one < 0 for one in w)
+    assert sum(one < 0 for one in w) >= SAMPLES / 2
     assert "Traceback" not in result.stderr
 
 
