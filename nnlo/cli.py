@@ -85,6 +85,10 @@ class Command:
         """How the option of that name is declared; None for the general ones, such as `config`."""
         return self._fields[name][0] if name in self._fields else None
 
+    def hint(self, name: str) -> Any:
+        """The type of the option of that name, as it is declared; None where there is none."""
+        return self._fields[name][1] if name in self._fields else None
+
     def parse(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """The options that the user gave, by field name; what was not given is absent. Raises OptionsError."""
         words = [self._whole(word) for word in (sys.argv[1:] if argv is None else argv)]

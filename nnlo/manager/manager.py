@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class MPIManager:
     every `checkpoint_every`; the last `keep` and the best by `keep_best`, as ("val_acc", "max"), stay. restore: the
     folder to go on from, or "auto". record, replay: the file of what decided the run, to be written or followed.
     wait: "sleep" or "spin". transport: how ranks of one host exchange, "auto", "mpi" or "shm". verbose: show progress.
+    delay: the seconds that a rank takes longer for its next batch, by its number, for studies of uneven workers.
     arguments: what else the history is to record.
 
     Constructing it starts nothing. Raises OptionsError for what cannot work.
@@ -120,6 +121,7 @@ class MPIManager:
         timeline: bool = False,
         monitor: float | None = None,
         team_backend: str = "mpi",
+        delay: Callable[[int], float] | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         check_kinds(data, val_data, algo, model_builder, callbacks)
@@ -155,6 +157,7 @@ class MPIManager:
             model_accuracy=model_accuracy,
             worker_accuracy=worker_accuracy,
             max_bad_updates=max_bad_updates,
+            delay=delay,
             survival=SurvivalArguments(
                 on_worker_loss=on_worker_loss,
                 min_workers=min_workers,

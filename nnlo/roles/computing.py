@@ -58,7 +58,7 @@ class Computing:
         step = GradientStep(setup.module, job.loss, job.metrics, job.amp)
         self._step = ScaledStep(step, gradient) if job.amp is torch.float16 else step
         self.kept = up.buffers.clone()
-        self._watchdog = setup.watchdog
+        self._watchdog, self._delay = setup.watchdog, job.delay
         self._skips = job.survival.on_bad_file == "skip"
         self.prefetch = Prefetch(transport, setup.intake.feed(setup.layout.dtype), self._skips)
 
@@ -101,6 +101,8 @@ class Computing:
                 break
             began = self._transport.clock()
             await self.one(batch, before, after)
+            if self._delay is not None:
+                await self._transport.wait([], self._transport.clock() + self._delay(self._transport.id))
             done.busy += self._transport.clock() - began
             self._transport.trace.add("compute", began, batch.samples)
             done.samples, done.count = done.samples + batch.samples, done.count + 1

@@ -173,6 +173,7 @@ def edge(ends: Sequence[str], nodes: int, where: str) -> tuple[int, int]:
     return first, second
 
 
+GRAPHS.register("none", fixed(lambda nodes, options: nx.empty_graph(nodes)))
 GRAPHS.register("cycle", fixed(lambda nodes, options: nx.cycle_graph(nodes)))
 GRAPHS.register("complete", fixed(lambda nodes, options: nx.complete_graph(nodes)))
 GRAPHS.register("wheel", fixed(wheel))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -38,7 +39,8 @@ class Job:
     and `worker_accuracy`: whether the centre is measured on the training samples, and each worker on its share of them.
     `max_bad_updates`: updates in a row that are inf or nan and end the job. `topology`: what the ranks are;
     `team_backend`: what those of one worker add up their gradients with. `survival`: what is done when ranks are lost.
-    `checkpoints`: which are kept, and which is gone on from. `replay`: what is recorded, or repeated.
+    `delay`: the seconds that a rank takes longer for its next batch, by
+    its number. `checkpoints`: which are kept, and which is gone on from. `replay`: what is recorded, or repeated.
     """
 
     data: Data
@@ -64,6 +66,7 @@ class Job:
     worker_accuracy: bool = False
     team_backend: str = "mpi"
     max_bad_updates: int = MAX_BAD_UPDATES
+    delay: Callable[[int], float] | None = None
     survival: SurvivalArguments = field(default_factory=SurvivalArguments)
     checkpoints: CheckpointArguments = field(default_factory=CheckpointArguments)
     replay: ReplayArguments = field(default_factory=ReplayArguments)

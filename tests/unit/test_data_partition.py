@@ -173,9 +173,7 @@ def test_splits_that_there_are_not(text: str, complaint: str) -> None:
 def test_labels_that_are_no_classes() -> None:
     for labels in (np.linspace(0, 1, 20), np.random.default_rng(0).normal(size=(20, 3)), -np.ones(20)):
         data = Labelled(labels)
-        with pytest.raises(
-            DataError, match="a: --data-split label takes classes, and the labels are float64"
-        ):
+        with pytest.raises(DataError, match="a: --data-split label takes classes, and the labels are float64"):
             DataSplit.of("label").parts(data, data.index, 2, seed=0)
 
 

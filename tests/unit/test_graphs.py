@@ -12,7 +12,7 @@ from nnlo.errors import OptionsError
 from nnlo.topology.graphs import GRAPHS, GraphOptions
 from nnlo.topology.mixing import Mixing, hop, metropolis
 
-NAMES = [name for name in GRAPHS if name != "file"]
+NAMES = [name for name in GRAPHS if name not in ("file", "none")]
 FITTING = {"wheel": 4, "grid": 4, "torus": 9}
 
 
@@ -78,6 +78,10 @@ def test_weights_of_a_complete_graph_are_all_alike() -> None:
 def test_metropolis_of_a_path() -> None:
     w = metropolis(nx.path_graph(3)).matrix
     np.testing.assert_allclose(w, [[2 / 3, 1 / 3, 0], [1 / 3, 1 / 3, 1 / 3], [0, 1 / 3, 2 / 3]])
+
+
+def test_nobody_hears_anybody() -> None:
+    assert (mixings("none", 3)[0].matrix == np.eye(3)).all()
 
 
 def test_a_hop_around_the_circle_is_none() -> None:
