@@ -5,6 +5,8 @@ The network of javieryu/nn_distributed_training, which DiNNO was published with,
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,5 +38,16 @@ def get_model(num_filters: int = 3, kernel_size: int = 5, linear_width: int = 64
     return Conv1(filters, kernel, whole("conv1", "linear_width", linear_width, 1))
 
 
+def _parameter_range() -> list[Any]:
+    from skopt.space import Integer
+
+    return [
+        Integer(1, 16, name="num_filters"),
+        Integer(2, 9, name="kernel_size"),
+        Integer(16, 256, name="linear_width"),
+    ]
+
+
 get_model.defaults = {"optimizer": "adam", "lr": 2e-3, "loss": "categorical_crossentropy"}
+get_model.parameter_range = _parameter_range
 get_model.data_sets = ("mnist", "digits")

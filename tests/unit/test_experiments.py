@@ -81,10 +81,8 @@ def test_an_option_whose_value_is_a_list_is_no_sweep(tmp_path: Path) -> None:
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     """YAML 1.1 takes 5e-3 for a text."""
-    assert [run.options["lr"] for run in experiment(tmp_path, "runs: [{name: a, lr: [5e-3, 1e-2]}]").runs] == [
-        5e-3,
-        1e-2,
-    ]
+    runs = experiment(tmp_path, "runs: [{name: a, lr: [5e-3, 1e-2]}]").runs
+    assert [run.options["lr"] for run in runs] == [5e-3, 1e-2]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +182,7 @@ def test_a_result_goes_through_its_file(tmp_path: Path) -> None:
     assert "NaN" not in (tmp_path / "one.json").read_text()
     assert read_result(tmp_path / "one.json") == result(points=[{"samples": 1, "val_loss": None}])
     (tmp_path / "torn.json").write_text("{")
-    with pytest.raises(DataError, match="torn.json: is no result of a run"):
+    with pytest.raises(DataError, match=r"torn\.json: is no result of a run"):
         read_result(tmp_path / "torn.json")
 
 
@@ -212,9 +210,8 @@ def test_names_of_files() -> None:
 
 def test_a_folder_of_its_own_day_by_day(tmp_path: Path) -> None:
     """What was begun goes on in its folder on another day; another experiment of that name does not."""
-    first, changed = (
-        experiment(tmp_path, text).in_folder(tmp_path) for text in (SMALL, SMALL.replace("seed: 4", "seed: 5"))
-    )
+    texts = SMALL, SMALL.replace("seed: 4", "seed: 5")
+    first, changed = (experiment(tmp_path, text).in_folder(tmp_path) for text in texts)
     monday, tuesday = datetime.date(2026, 3, 2), datetime.date(2026, 3, 3)
     files = ExperimentFiles(first, monday)
     files.open({"nnlo": "1"})
@@ -248,9 +245,8 @@ def test_an_experiment_on_the_virtual_clock(tmp_path: Path, capsys: pytest.Captu
         "experiment.yaml", "versions.json", "runs", "figures", "summary.csv", "graph_cycle.txt", "graph_cycle.png",
     }  # fmt: skip
     assert (folder / "graph_cycle.txt").read_text() == "0 1\n0 2\n1 2\n"
-    assert {"val_acc.png", "val_loss.png", "consensus.png", "staleness.png"} <= {
-        p.name for p in (folder / "figures").iterdir()
-    }
+    pictures = {one.name for one in (folder / "figures").iterdir()}
+    assert {"val_acc.png", "val_loss.png", "consensus.png", "staleness.png"} <= pictures
     resolved = yaml.safe_load((folder / "experiment.yaml").read_text())
     assert [one["name"] for one in resolved["runs"]] == names[:3] and resolved["delays"]["worker"] == 1
     server = read_result(folder / "runs" / "server.json")
@@ -267,9 +263,8 @@ def test_an_experiment_on_the_virtual_clock(tmp_path: Path, capsys: pytest.Captu
         assert json.loads((again / "runs" / name).read_text()) == json.loads((folder / "runs" / name).read_text())
 
     picture = tmp_path / "some.png"
-    code, out, err = drive(
-        PlotResults, capsys, folder, again, "--only", "graph", "--x", "rounds,bytes", "--output", picture
-    )
+    words = (folder, again, "--only", "graph", "--x", "rounds,bytes", "--output", picture)
+    code, out, err = drive(PlotResults, capsys, *words)
     assert (code, out, err) == (0, f"{picture}\n", "") and picture.stat().st_size > 10_000
     for words, complaint in (
         ([tmp_path], "holds no results of runs"),
@@ -283,16 +278,19 @@ def test_an_experiment_on_the_virtual_clock(tmp_path: Path, capsys: pytest.Captu
         assert code == 2 and complaint in err and len(err.splitlines()) == 1
 
 
+WHEEL, RHO = (SMALL.replace("mode: dsgt", f"{option}\n    mode: dsgt") for option in ("graph: wheel", "rho: 1"))
+
+
 @pytest.mark.parametrize(
     ("text", "words", "complaint"),
     [
-        (SMALL, ["--virtual", "--only", "x"], "--only x: no run has such a name: there are graph lr=0.05, graph lr=0.1, server"),
+        (SMALL, ["--virtual", "--only", "x"], "--only x: no run has such a name: there are graph lr=0.05, graph"),
         (SMALL.replace("  workers: 3\n", ""), ["--virtual"], "line 2: --virtual needs to know how many workers"),
         (SMALL, [], "ExperimentDriver needs ranks: mpirun -np 4 ExperimentDriver ..., or --virtual"),
-        (SMALL.replace("mode: dsgt", "graph: wheel\n    mode: dsgt"), ["--virtual"], "line 9: run 'graph lr=0.05': --graph wheel needs at least 4"),
-        (SMALL.replace("mode: dsgt", "rho: 1\n    mode: dsgt"), ["--virtual"], "line 9: run 'graph lr=0.05': --rho is not read by --mode dsgt"),
+        (WHEEL, ["--virtual"], "line 9: run 'graph lr=0.05': --graph wheel needs at least 4"),
+        (RHO, ["--virtual"], "line 9: run 'graph lr=0.05': --rho is not read by --mode dsgt"),
     ],
-)  # fmt: skip
+)
 def test_nothing_runs_where_one_run_cannot(
     text: str, words: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,7 +180,7 @@ def test_lists_are_asked_for_only_where_they_are_needed(folder):
 
 def test_unknown_name_lists_the_known():
     message = refusal(load_model, "mnits")
-    assert message.startswith("unknown model 'mnits': choose one of cifar10, mlp, mnist, topclass, or give the path ")
+    assert message.startswith("unknown model 'mnits': choose one of cifar10, conv1, mlp, mnist, topclass, or ")
     assert "unknown model 'mnist.get'" in refusal(load_model, "mnist.get")
 
 

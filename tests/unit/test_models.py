@@ -16,7 +16,13 @@ from nnlo.model.metrics import get_metric
 torch.set_num_threads(1)
 
 SMALL = {"height": 16, "width": 12, "channels": 2}
-SHAPES = {"cifar10": (32, 32, 3), "mlp": (28, 28, 1), "mnist": (28, 28, 1), "topclass": (150, 94, 5)}
+SHAPES = {
+    "cifar10": (32, 32, 3),
+    "conv1": (28, 28, 1),
+    "mlp": (28, 28, 1),
+    "mnist": (28, 28, 1),
+    "topclass": (150, 94, 5),
+}
 """The form of a sample, for each of the ready-made models at its defaults."""
 
 
@@ -48,6 +54,12 @@ def test_ranges_name_parameters_and_every_end_builds(name: str) -> None:
     for one in source.parameter_range:
         for end in one.bounds:
             assert source.get_model(**{one.name: end}).eval()(x).shape[0] == 1
+
+
+def test_conv1_has_its_layers() -> None:
+    model = load_model("conv1").get_model()
+    shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.dim() > 1]
+    assert shapes == [(3, 1, 5, 5), (64, 432), (10, 64)] and count(model) == 28_440
 
 
 def test_cifar10_has_its_layers() -> None:
