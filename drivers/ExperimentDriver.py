@@ -28,6 +28,7 @@ from nnlo.launcher import check_single, launched_rank
 from nnlo.logs import set_up
 from nnlo.options import Options, option, plain_type
 from nnlo.topology.graphs import GraphOptions
+from nnlo.training.arguments import OptimizerArguments
 from nnlo.training.history import versions
 
 PROG = "ExperimentDriver"
@@ -38,6 +39,7 @@ DESCRIPTION = (
 FILES = ("output", "trial_name", "overwrite", "checkpoint", "restore", "record", "replay", "config", "evaluate")
 """Options of a training that are not for an experiment to say: what its runs leave lies in its own folder."""
 
+OF_OPTIMIZER = ("optimizer", "lr", "momentum")
 ALONE, WHOLE = "each alone", "one process, all data"
 ALONE_MODE = {"mode": "dsgd", "graph": "none"}
 
@@ -113,12 +115,14 @@ class Experimenter:
         return not self.arguments.only or one.name.startswith(self.arguments.only)
 
     def _solo(self) -> list[Run]:
-        """The two that the others are compared with: what the first run has, but for its mode."""
+        """The two that the others are compared with: what the first run has, its optimizer too, but for its mode."""
         if not self.experiment.options.solo:
             return []
         first = self.experiment.runs[0]
         modes = {name for mode in MODES for name in MODES[mode].options.__dataclass_fields__}
         common = {name: value for name, value in first.options.items() if name not in modes | {"mode"}}
+        optimizer = build(OptimizerArguments, *Task.of(self.line, first.options).layers)
+        common |= {name: value for name in OF_OPTIMIZER if (value := getattr(optimizer, name)) is not None}
         kinds = {ALONE: ALONE_MODE, WHOLE: {"mode": "downpour"}}
         return [Run(name, {**common, **mode}, first.place) for name, mode in kinds.items()]
 

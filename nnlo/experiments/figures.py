@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LABELS = {"samples": "samples", "updates": "rounds (steps of the centre)", "bytes": "MB sent and got by all workers"}
 MEGABYTE = 1e6
 COLUMNS = 2
+MOST_BANDS = 6
+LONGEST = 54  # letters of a name under the panels
 
 
 def draw_metric(path: Path, title: str, results: Sequence[Result], metric: str, axes: Sequence[str]) -> None:
@@ -40,8 +42,20 @@ def draw_metric(path: Path, title: str, results: Sequence[Result], metric: str, 
 
 
 def band(results: Sequence[Result], metric: str) -> str:
-    banded = any(True for one in results for _ in spread(one, metric))
-    return "lines: the mean over the nodes, or the centre; bands: from the least to the greatest node" if banded else ""
+    on_graph = any(True for one in results for _ in spread(one, metric))
+    bands = "; bands: from the least to the greatest node" if has_bands(results, metric) else ""
+    return f"lines: the mean over the nodes, or the centre{bands}" if on_graph else "the centre's"
+
+
+def has_bands(results: Sequence[Result], metric: str) -> bool:
+    """Whether runs on a graph are few enough to tell their bands apart."""
+    return 0 < sum(any(True for _ in spread(one, metric)) for one in results) <= MOST_BANDS
+
+
+def furthest(results: Sequence[Result], axis: str) -> float:
+    """Where an axis ends: a run of one worker, which others are compared with, may go on beyond it."""
+    compared = [one for one in results if one.workers > 1 and one.points] or [one for one in results if one.points]
+    return max((float(one.points[-1][axis]) for one in compared), default=0.0) * 1.02
 
 
 def draw_panel(panel: Axes, results: Sequence[Result], metric: str, axis: str) -> None:
@@ -51,13 +65,13 @@ def draw_panel(panel: Axes, results: Sequence[Result], metric: str, axis: str) -
         along = [point[axis] / unit for point in points]
         panel.plot(along, [typical(point, metric) for point in points], color=color, linestyle=style)
         ends = list(spread(one, metric))
-        if len(ends) == len(along):
+        if len(ends) == len(along) and has_bands(results, metric):
             low, high = zip(*ends, strict=True) if ends else ((), ())
             panel.fill_between(along, low, high, color=color, alpha=0.15, lw=0)
+    panel.set_xlim(0, furthest(results, axis) / unit or None)
     virtual = all(one.virtual for one in results)
     seconds = "seconds of the virtual clock" if virtual else "seconds"
     panel.set_xlabel(LABELS.get(axis, seconds))
-    panel.set_xlim(left=0)
     values = [point[metric] for one in results for point in one.points if point.get(metric) is not None]
     if values and not rises(metric) and min(values) > 0 and max(values) > 30 * min(values):
         panel.set_yscale("log")
@@ -69,7 +83,7 @@ def add_names(figure: Figure, results: Sequence[Result], metric: str, columns: i
 
     looks = list(itertools.islice(itertools.cycle(LOOKS), len(results)))
     handles = [Line2D([], [], color=color, linestyle=style) for style, color in looks]
-    texts = [f"{shortened(one.name)}   {typical(one.last, metric):.4g}" for one in results]
+    texts = [f"{shortened(one.name, LONGEST)}   {typical(one.last, metric):.4g}" for one in results]
     figure.legend(handles, texts, loc="outside lower left", ncols=columns)
 
 

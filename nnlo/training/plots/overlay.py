@@ -91,6 +91,6 @@ def heading(histories: Sequence[History]) -> str:
     return ", ".join(dict.fromkeys(str(history.get("model", "?")) for history in histories))
 
 
-def shortened(label: str) -> str:
-    half = LONGEST // 2
-    return label if len(label) <= LONGEST else f"{label[:half]}…{label[-half:]}"
+def shortened(label: str, longest: int = LONGEST) -> str:
+    half = longest // 2
+    return label if len(label) <= longest else f"{label[:half]}…{label[-half:]}"
