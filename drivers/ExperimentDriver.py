@@ -172,10 +172,15 @@ def experiment(argv: Sequence[str] | None = None) -> None:
     for one in experimenter.runs:
         kept = every(lambda one=one: files.result(one))
         results.append(kept or trained(experimenter, one, files, rank))
-    if rank == 0:
-        found = [one for one in results if one is not None]
-        left = files.finish(found)
-        print("\n".join([as_text(found), *(f"  {path}" for path in left)]), flush=True)
+    found = [one for one in results if one is not None]
+    # All wait for that: who leaves before others keeps a core busy in MPI's end.
+    every((lambda: tell(files, found)) if rank == 0 else (lambda: None))
+
+
+def tell(files: ExperimentFiles, results: Sequence[Result]) -> None:
+    """Write the table and the pictures."""
+    left = files.finish(results)
+    print("\n".join([as_text(results), *(f"  {path}" for path in left)]), flush=True)
 
 
 def alone(work: Any) -> Any:

@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
+
 import nnlo
 from nnlo.cli import Command, build, run
 from nnlo.errors import DataError, OptionsError
 from nnlo.experiments.figures import draw_metric
 from nnlo.experiments.results import AXES, Result, read_result
+from nnlo.experiments.sweep import slug
 from nnlo.launcher import check_single
 from nnlo.options import Options, option
 from nnlo.training.plots.style import check_picture
@@ -58,7 +61,7 @@ def read(options: Plot) -> list[Result]:
     """The runs that are asked for, each with its experiment in its name where there are several."""
     found: list[Result] = []
     for folder in map(Path, options.folders):
-        paths = sorted((folder / "runs").glob("*.json"))
+        paths = in_order(folder)
         if not paths:
             raise OptionsError(f"{folder}: holds no results of runs: name the folder that ExperimentDriver made")
         for result in map(read_result, paths):
@@ -71,6 +74,17 @@ def read(options: Plot) -> list[Result]:
     if options.metric not in known:
         raise OptionsError(f"--metric {options.metric}: the runs have {', '.join(known)}: choose one of them")
     return found
+
+
+def in_order(folder: Path) -> list[Path]:
+    """The files of its runs, in the order of the experiment."""
+    paths = sorted((folder / "runs").glob("*.json"))
+    try:
+        runs = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))["runs"]
+        places = {f"{slug(one['name'])}.json": place for place, one in enumerate(runs)}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        return paths
+    return sorted(paths, key=lambda path: places.get(path.name, len(places)))
 
 
 def plot_results(argv: Sequence[str] | None = None) -> None:

@@ -23,7 +23,7 @@ LABELS = {"samples": "samples", "updates": "rounds (steps of the centre)", "byte
 MEGABYTE = 1e6
 COLUMNS = 2
 MOST_BANDS = 6
-LONGEST = 54  # letters of a name under the panels
+LONGEST = 46  # letters of a name under the panels
 
 
 def draw_metric(path: Path, title: str, results: Sequence[Result], metric: str, axes: Sequence[str]) -> None:

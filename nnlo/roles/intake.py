@@ -26,6 +26,9 @@ from nnlo.topology import Node
 from nnlo.training.job import BUFFER_BYTES, Job
 from nnlo.training.seeds import Purpose, derived
 
+#: What is validated at a time where batches are smaller: so many samples, of so many bytes at most.
+SAMPLES_TOGETHER, BYTES_TOGETHER = 256, 1 << 20
+
 MakeFeed = Callable[[torch.dtype], Feed]
 
 
@@ -235,7 +238,8 @@ async def validation_intake(
         index = await everywhere(transport, partial(of_classes, data, index, job.classes))
     like = trained if type(job.val_data) is type(job.data) else None
     sample = await everywhere(transport, lambda: alike(first_rows(data, enough(index, 1, "--val-data")), like))
-    order = InOrder.of(index.samples, data.batch_size, block_size(data, index, sample))
+    batch = max(data.batch_size, min(SAMPLES_TOGETHER, BYTES_TOGETHER // max(1, sample.bytes_each)))
+    order = InOrder.of(index.samples, batch, block_size(data, index, sample))
     return Validation(index.samples, partial(SampleFeed, data, index, order))
 
 

@@ -103,7 +103,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Driver:
         ("--optimizer adam --momentum 0.9", ["'adam' has no setting 'momentum'", "betas", "--sync-every"]),
         ("--optimizer-params bates=3", ["no setting 'bates'", "betas"]),
         ("--optimizer-params betas=0.9", ["optimizer 'adam'"]),
-        ("--mode easdg", ["--mode: unknown value 'easdg': choose one of allreduce, downpour"]),
+        ("--mode easdg", ["--mode: unknown value 'easdg': choose one of allreduce, choco"]),
         ("--wait hot", ["--wait", "sleep, spin"]),
         ("--bacth 3", ["unknown option --bacth: did you mean --batch?"]),
         ("--l 3", ["--l is short for several options", "--loss", "--lr"]),

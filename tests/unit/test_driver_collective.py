@@ -63,7 +63,7 @@ def test_the_worker_optimizer_brings_the_rate_that_schedules_change() -> None:
         ("local --outer-momentum 1", "--outer-momentum must be below 1"),
         (
             "local --lr 0.1",
-            "--lr is not read by --mode local, but by allreduce, downpour, sign, vote: "
+            "--lr is not read by --mode local, but by allreduce, choco, dinno, downpour, dsgd, dsgt, sign, vote: "
             "give --worker-optimizer-params lr=..., or drop it",
         ),
         ("local --optimizer adam", "--optimizer is not read by --mode local, but by"),

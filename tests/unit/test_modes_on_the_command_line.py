@@ -57,7 +57,7 @@ def test_the_defaults_of_a_model_do_not_disturb_a_mode_without_optimizer() -> No
             "--local-lr is not read by --mode toy, but by downpour",
         ),
         (("--pull", "1"), "--pull is not read by --mode downpour, but by toy"),
-        (("--mode", "toy", "--lr", "1"), "--lr is not read by --mode toy, but by allreduce, downpour"),
+        (("--mode", "toy", "--lr", "1"), "--lr is not read by --mode toy, but by allreduce, choco"),
     ],
 )
 def test_what_a_mode_does_not_read_is_refused(argv: tuple[str, ...], message: str) -> None:

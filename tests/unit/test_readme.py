@@ -10,7 +10,7 @@ import pytest
 from nnlo import Algo, H5Data, ModelPytorch, MPIManager
 from nnlo.algos import MODES
 from nnlo.data.prepare import prepare
-from nnlo.drivers import OptimizationDriver, TrainingDriver
+from nnlo.drivers import ExperimentDriver, OptimizationDriver, TrainingDriver
 from nnlo.drivers.TrainingDriver import command
 from nnlo.model import load_model
 from nnlo.optimize.space_file import space_of_file
@@ -38,7 +38,7 @@ def test_the_example_is_the_file() -> None:
 def test_every_flag_exists() -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     elsewhere = {"--source", "--rounds", "--workloads", "--out", "--with-ft"}  # of GetData, benchmarks and mpirun
-    lines = command(), OptimizationDriver.command()
+    lines = command(), OptimizationDriver.command(), ExperimentDriver.command()
     known = {option for line in lines for action in line.parser._actions for option in action.option_strings}
     assert flags - elsewhere <= known
     assert len(flags & known) > 8
