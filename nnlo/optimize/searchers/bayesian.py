@@ -1,7 +1,7 @@
 """Bayesian search: a Gaussian process over what is known says where it pays most to look next.
 
 The process and its expected improvement are scikit-optimize's. Trials that run are told to it as if they had come out
-as well as the best one so far (the constant liar CL-min of Ginsbourger et al. 2010), so that it looks elsewhere.
+as it expects (the kriging believer of Ginsbourger et al. 2010), so that it looks where it is not sure of anything yet.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ DESIGNED = 10
 
 #: Dimensions of the Sobol sequence that scikit-optimize has; a Gaussian process is at a loss long before.
 MOST = 40
+
+#: Variance, beside 1 of all costs, without which a process could not be solved for points that lie close together.
+LEAST_NOISE = 1e-10
 
 
 class Bayesian(Searcher):
@@ -59,26 +62,44 @@ class Bayesian(Searcher):
         """The point of the greatest expected improvement."""
         from skopt import Optimizer
 
+        dimensions, seed = [dimension_for(one) for one in self.space.dimensions], int(rng.integers(2**32))
+        known, pending = ([coordinates(self.space, one.parameters) for one in some] for some in (ended, running))
+        process, expected = believed(dimensions, known, costs(ended), pending, seed)
         optimizer = Optimizer(
-            [dimension_for(one) for one in self.space.dimensions],
-            base_estimator="GP",
-            n_initial_points=0,
-            acq_func="EI",
-            random_state=int(rng.integers(2**32)),
-        )
-        known = [coordinates(self.space, one.parameters) for one in (*ended, *running)]
-        optimizer.tell(known, costs(ended, running))
+            dimensions, base_estimator=process, n_initial_points=0, acq_func="EI", random_state=seed
+        )  # fmt: skip
+        optimizer.tell(known + pending, costs(ended) + expected)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The objective has been evaluated at point")  # `unlike` sees to it
             found = optimizer.ask()
         return {one.name: value_of(one, value) for one, value in zip(self.space.dimensions, found, strict=True)}
 
 
-def costs(ended: Sequence[Told], running: Sequence[Asked]) -> list[float]:
-    """What the process is told: the worst cost of a failed trial, the best one of a running one."""
+def believed(
+    dimensions: list[Any], known: list[list[Any]], values: list[float], pending: list[list[Any]], seed: int
+) -> tuple[Any, list[float]]:
+    """A process with the kernel that fits what is known, and what that expects of the pending points.
+
+    Its kernel is fixed: what is only believed has no say in that, nor is it fitted twice.
+    """
+    from skopt.learning import GaussianProcessRegressor
+    from skopt.utils import cook_estimator, normalize_dimensions
+
+    space = normalize_dimensions(dimensions)
+    fitted = cook_estimator("GP", space=space, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bounds that a length scale comes close to, as scikit-optimize does
+        fitted.fit(space.transform(known), values)
+    expected = fitted.predict(space.transform(pending)).tolist() if pending else []
+    noise = max(float(fitted.noise_ or 0.0), LEAST_NOISE)
+    return GaussianProcessRegressor(fitted.kernel_, alpha=noise, optimizer=None, normalize_y=True), expected
+
+
+def costs(ended: Sequence[Told]) -> list[float]:
+    """What the process is told: of a failed trial the worst cost."""
     known = {one.number: cost for cost, one in succeeded(ended)}
-    worst, best = max(known.values()), min(known.values())
-    return [known.get(one.number, worst) for one in ended] + [best] * len(running)
+    worst = max(known.values())
+    return [known.get(one.number, worst) for one in ended]
 
 
 def dimension_for(dimension: Dimension) -> Any:
