@@ -19,7 +19,7 @@ PYTEST := $(RUN) python -m pytest
 ARGS ?=
 # Tests that launch ranks come afterwards, two at a time: while ranks of one wait, those of the other start.
 SUITE = $(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) --numprocesses auto --maxprocesses 4 --ignore tests/mpi \
-	&& $(PYTEST) --numprocesses 2 tests/mpi)
+	&& $(PYTEST) --numprocesses 2 -m "not alone" tests/mpi && $(PYTEST) -m alone tests/mpi)
 
 .PHONY: demo test check lint docs options
 .NOTPARALLEL:

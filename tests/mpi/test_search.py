@@ -100,6 +100,7 @@ def test_the_literal_line_leaves_all_that_it_should(home: Path, tmp_path: Path) 
     assert (left / "best_command.sh").read_text().startswith("mpirun -np 3 TrainingDriver --model mnist --epochs 2")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("sign", [signal.SIGUSR1, signal.SIGKILL])
 def test_a_search_that_was_stopped_goes_on(sign: signal.Signals, home: Path, folder: Path) -> None:
     """Trials that had ended are kept; those that were running go on from their own checkpoints."""
