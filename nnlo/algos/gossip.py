@@ -37,6 +37,7 @@ class GossipAlgorithm(Algorithm):
 
     def __init__(self, graph: GraphOptions, batches: int = 1) -> None:
         self.graph, self.sync_every = graph, batches
+        self._mixings: dict[int, tuple[Mixing, ...]] = {}
 
     def check(self, workers: int, epochs: int) -> None:
         self.mixings(workers)
@@ -44,7 +45,12 @@ class GossipAlgorithm(Algorithm):
     def mixings(self, nodes: int) -> tuple[Mixing, ...]:
         """Those of the first rounds, which come again after them. Raises OptionsError for a graph that there cannot be,
         or that is none for this algorithm."""
-        mixings, name = self.graph.mixings(nodes), self.graph.graph
+        if nodes not in self._mixings:
+            self._mixings[nodes] = self._checked(self.graph.mixings(nodes))
+        return self._mixings[nodes]
+
+    def _checked(self, mixings: tuple[Mixing, ...]) -> tuple[Mixing, ...]:
+        name = self.graph.graph
         if self.one_graph and len(mixings) > 1:
             raise OptionsError(f"--graph {name} changes from round to round, and this --mode needs one: choose another")
         if self.both_ways and not all(mixing.both_ways for mixing in mixings):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,16 @@ class Run:
         return f"{slug(self.name)}.json"
 
 
-class Trains:
+class Trains(ABC):
     """What the options of a training are: whoever trains says."""
 
+    @abstractmethod
     def check(self, name: str, value: Any) -> Any:
         """The value as the option wants it. Raises OptionsError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sweeps(self, name: str) -> bool:
         """Whether a list stands for several values, since one value of it is no list."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -177,5 +178,4 @@ def costs_in(document: Document, others: Mapping[str, Any]) -> Costs:
             document.fail(place, f"costs: unknown setting '{name}': it has {', '.join(COSTS)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             document.fail(place, f"costs: {name} must be a number, at least 0, not {value!r}")
-    known = {one.name for one in fields(Costs)}
-    return Costs(**{name: float(value) for name, value in given.items() if name in known})
+    return Costs(**{name: float(value) for name, value in given.items()})

@@ -115,8 +115,8 @@ def histogram(result: Result) -> list[int]:
     return [sum(one[delay] if delay < len(one) else 0 for one in all_of_them) for delay in range(longest)]
 
 
-def draw_graph(path: Path, title: str, graph: nx.Graph) -> None:
-    """Nodes on a circle, by the numbers of their ranks."""
+def draw_graph(path: Path, title: str, graph: nx.Graph, gap: float) -> None:
+    """Nodes on a circle, by the numbers of their ranks; `gap` is that of the mixing weights."""
     with replacing(path) as scratch, sheet(scratch, (4.6, 4.6)) as figure:
         panel = figure.subplots()
         where = nx.circular_layout(graph)
@@ -125,7 +125,7 @@ def draw_graph(path: Path, title: str, graph: nx.Graph) -> None:
             labels={node: node + 1 for node in graph},
         )  # fmt: skip
         panel.set_axis_off()
-        head_lines(figure, title, f"{len(graph)} nodes, {graph.number_of_edges()} edges")
+        head_lines(figure, title, f"{len(graph)} nodes, {graph.number_of_edges()} edges, spectral gap {gap:.3g}")
 
 
 def draw_all(folder: Path, title: str, results: Sequence[Result], separate: bool) -> list[Path]:

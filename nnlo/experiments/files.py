@@ -88,7 +88,7 @@ class ExperimentFiles:
         if installed():
             graph = nx.empty_graph(mixing.nodes)
             graph.add_edges_from(edges)
-            draw_graph(self.path / f"graph_{name}.png", f"{self.title}: {name}", graph)
+            draw_graph(self.path / f"graph_{name}.png", f"{self.title}: {name}", graph, mixing.gap)
 
     def finish(self, results: Sequence[Result]) -> list[Path]:
         """The table and the pictures; their paths."""

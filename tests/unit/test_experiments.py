@@ -251,8 +251,8 @@ def test_an_experiment_on_the_virtual_clock(tmp_path: Path, capsys: pytest.Captu
     assert [one["name"] for one in resolved["runs"]] == names[:3] and resolved["delays"]["worker"] == 1
     server = read_result(folder / "runs" / "server.json")
     assert server.virtual and server.workers == 3 and server.seconds > 0.2 * 1437 / 50 / 3 / 3
-    slow, *others = (sum(entry["staleness"]["histogram"]) for entry in server.epochs)
-    assert len(server.points) == 2 and slow > 0 and others
+    assert len(server.points) == 2
+    assert max(len(entry["staleness"]["histogram"]) for entry in server.epochs) > 5  # of the worker that is delayed
 
     before = (folder / "runs" / "server.json").stat().st_mtime_ns
     code, out, _ = drive(ExperimentDriver, capsys, path, "--virtual", "--folder", tmp_path / "a")
